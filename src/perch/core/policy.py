@@ -1,0 +1,107 @@
+"""What a rollout is allowed to risk: the service level objective and the policy, with their defaults.
+
+The figures are argued in `docs/explanation/decisions.md`. Times are in seconds, shares in 0 to 1.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """What users were promised."""
+
+    latency_p99_ms: float = 100.0
+    """99 of 100 requests are answered within this time, in milliseconds."""
+
+    error_rate: float = 0.01
+    """At most this share of requests may fail."""
+
+    negligible_latency_ms: float | None = None
+    """Differences in latency below this do not matter to anybody and are not tested, in milliseconds.
+    `None`: a tenth of `latency_p99_ms`."""
+
+    @property
+    def latency_floor_ms(self) -> float:
+        """The latency below which arms are not compared, in milliseconds."""
+        return self.latency_p99_ms / 10 if self.negligible_latency_ms is None else self.negligible_latency_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a rollout weighs evidence, how fast it goes, and what it may cost."""
+
+    alpha: float = 0.01
+    """Bound on the probability that a canary as good as the champion is rolled back, over the whole rollout,
+    all metrics and every look together."""
+
+    tolerated_ratio: float = 1.25
+    """A canary may fail, or be slow, this many times as often as the champion before it counts as harm."""
+
+    tolerated_score_ratio: float = 2.0
+    """A score bin may be hit this many times as often (or as rarely) as the evaluation of both versions predicts
+    before it counts as harm. Wider than `tolerated_ratio`: a new model is meant to score differently."""
+
+    shadow: bool = True
+    """Mirror requests to the canary before it gets live traffic. Only for models without side effects."""
+
+    shadow_s: float = 60.0
+    """Shortest shadow stage."""
+
+    shadow_harm_bound: float = 0.01
+    """The shadow stage ends when the canary's excess bad share is proven to be below this."""
+
+    start_weight: float = 0.01
+    """First share of live traffic for the canary."""
+
+    max_weight: float = 0.5
+    """Largest share before promotion. One half tells two arms apart fastest."""
+
+    ramp_interval_s: float = 5.0
+    """Shortest time between two raises of the weight: one reaction (scrape, decide, propagate)."""
+
+    harm_budget: float = 2.0
+    """Excess bad responses that one reaction time may be expected to cost, at the upper bound of harm.
+    Above 2,000 requests in a reaction time it is 0.1 % of them."""
+
+    freeze_e_value: float = 5.0
+    """The weight is not raised while the evidence of harm is above this."""
+
+    bake_s: float = 300.0
+    """Shortest time with live traffic before promotion."""
+
+    min_requests: int = 200
+    """Live requests that each arm must have answered before promotion."""
+
+    promote_e_value: float = 10.0
+    """No promotion while the evidence of harm is at or above this."""
+
+    margin: float = 0.005
+    """Promotion needs proof that the canary's share of errors, and of SLO violations, is at most this much above
+    the champion's (or at most twice it, whichever is proven first)."""
+
+    beta: float = 0.05
+    """Error probability of the proof that promotion needs, and of the bounds that pace the ramp."""
+
+    no_data_timeout_s: float = 1800.0
+    """With no traffic at all for this long, the canary's weight is given back and the rollout ends undecided."""
+
+    sample_ratio_alpha: float = 0.001
+    """Error probability of the test that the canary receives the share of requests that it was given."""
+
+    guard_s: float = 3600.0
+    """How long a promoted version is watched, with the old champion kept warm."""
+
+    guard_quiet_s: float = 604_800.0
+    """Wanted mean time between false alarms of the guard."""
+
+    guard_hold_back: float = 0.02
+    """Share of the traffic that the old champion keeps during the guard."""
+
+    baseline_share: float = 0.01
+    """Share of the live traffic that keeps the baseline proven. 0 while the champion is the baseline."""
+
+    confirm_share: float = 0.9
+    """Share of the traffic taken to the safe side when the guard's alarm rings, until it is known who is to blame."""
+
+    exonerate_odds: float = 20.0
+    """Odds against a threefold harm at which the promoted version gets its traffic back."""

@@ -1,0 +1,154 @@
+"""The words of a rollout as frozen, serialisable types: what is counted, what is known, what is decided.
+
+Everything here is plain data. An `Observation` holds the counts of one tick, a `Decision` what is to be done about
+them; the state between the two is `perch.core.state.State`. All of it goes to JSON and back without loss, because
+the ledger must replay to the same decisions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class Arm(StrEnum):
+    """The running replicas of one version, as the traffic sees them."""
+
+    BASELINE = "baseline"
+    """The simple, proven version that is always warm."""
+
+    STABLE = "stable"
+    """The champion: the version that a rollback returns to."""
+
+    CANARY = "canary"
+    """The challenger, with live traffic."""
+
+    SHADOW = "shadow"
+    """The challenger, with mirrored traffic whose answers nobody sees. Never has a weight of its own."""
+
+
+class Phase(StrEnum):
+    """Where a rollout stands."""
+
+    SHADOW = "shadow"
+    """The canary answers copies of requests; nobody sees its answers."""
+
+    RAMP = "ramp"
+    """The canary's weight grows as gross harm is excluded."""
+
+    GUARD = "guard"
+    """Promoted: the canary carries the traffic, the old champion stays warm and the alarm is armed."""
+
+    CONFIRM = "confirm"
+    """The guard's alarm rang: most traffic is on the safe side while it is tested who is to blame."""
+
+    DONE = "done"
+    """The rollout has ended; `State.outcome` says how."""
+
+
+class Verdict(IntEnum):
+    """What the evidence says, ordered from best to worst; several are merged by `max`."""
+
+    HEALTHY = 0
+    UNDECIDED = 1
+    NO_DATA = 2
+    ERROR = 3
+    HARM = 4
+
+
+class Action(StrEnum):
+    """What is done about it."""
+
+    HOLD = "hold"
+    RAMP = "ramp"
+    PROMOTE = "promote"
+    ROLL_BACK = "roll_back"
+    FALL_BACK = "fall_back"
+
+
+class Command(StrEnum):
+    """What a person asked for. It is part of the observation, so that a replay knows of it."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    PROMOTE = "promote"
+    ROLL_BACK = "roll_back"
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The fixed edges of the histograms that every serving process counts in.
+
+    `n` edges make `n + 1` bins; bin `i` holds values `edges[i-1] < v <= edges[i]`, the last one all above.
+    """
+
+    latency_ms: tuple[float, ...]
+    """Upper edges of the latency bins, in milliseconds, ascending. Each SLO limit is one of them."""
+
+    score_logit: tuple[float, ...]
+    """Upper edges of the score bins, in log-odds of the predicted probability, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What one arm counted, over one tick or in total. Counts of the same grid can be added and subtracted."""
+
+    requests: int
+    """Requests that the arm took on in this time, whatever became of them."""
+
+    failed: int
+    """Of those, the ones that ended in an error of the server's (5xx, invalid output, timeout)."""
+
+    latency: tuple[int, ...]
+    """Answered requests by latency bin; `len(grid.latency_ms) + 1` numbers."""
+
+    scores: tuple[int, ...]
+    """Requests by the bin of their score (one score for a request); `len(grid.score_logit) + 1` numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One tick: what each arm counted since the last one."""
+
+    tick: int
+    """Number of the tick, strictly ascending within a rollout."""
+
+    now_s: float
+    """End of the tick, in seconds since the epoch."""
+
+    arms: Mapping[Arm, Counts | None]
+    """Counts of each deployed arm. `None`: its source did not answer. An arm that is not deployed is absent."""
+
+    command: Command | None = None
+    """What a person asked for since the last tick."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Shares of the live traffic, which add up to 1, and the share of the stable arm's requests that is mirrored."""
+
+    baseline: float = 0.0
+    stable: float = 1.0
+    canary: float = 0.0
+    mirror: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done after a tick, and why."""
+
+    action: Action
+    weights: Weights
+    """Where the traffic goes from now on, also when the action is to hold."""
+
+    phase: Phase
+    """The phase after this decision."""
+
+    verdict: Verdict
+    sentence: str
+    """One sentence for a person, with the numbers that decided."""
+
+    e_value: float
+    """Merged evidence that the canary harms; 1 means none, a rollback needs `1 / policy.alpha`."""
+
+    harm_bound: float | None
+    """Upper bound on the canary's bad share minus the stable arm's (0 to 1); `None` before any request."""

@@ -1,0 +1,64 @@
+"""The names of everything that is counted, shared by those who count and those who read.
+
+One set of names serves the local platform and the cluster. All counters carry the labels of `LABELS` and nothing
+that a request can choose, so the number of series is fixed.
+"""
+
+from perch.core.types import Grid
+
+LABELS = ("model", "version", "arm")
+
+STARTED = "perch_requests_started"
+"""Counter: requests taken on."""
+
+FINISHED = "perch_requests"
+"""Counter, further label `outcome`: requests finished, by one of `OUTCOMES`."""
+
+OUTCOMES = ("ok", "error", "invalid", "rejected")
+"""Answered; failed by our fault (5xx); refused by the caller's fault (4xx); refused for overload (503)."""
+
+FAILED_OUTCOMES = ("error", "rejected")
+"""What counts against an arm."""
+
+DURATION = "perch_request_duration_seconds"
+"""Histogram: time from the request's arrival in the process to its answer, of all but invalid requests."""
+
+SCORE = "perch_score_logit"
+"""Histogram: log-odds of the first row's predicted probability; one value for each request that was answered."""
+
+MISSING = "perch_missing_inputs"
+"""Counter, further label `feature`: rows in which a feature had no value."""
+
+UNSEEN = "perch_unseen_categories"
+"""Counter, further label `feature`: rows with a category that training had not seen."""
+
+ROWS = "perch_rows"
+"""Counter: rows scored."""
+
+EVENTS_DROPPED = "perch_events_dropped"
+"""Counter without labels: prediction events given up because the buffer was full."""
+
+OUTCOME_JOINS = "perch_outcomes"
+"""Counter, label `result`: outcomes received, by `joined`, `pending`, `late`, `duplicate`, `malformed`."""
+
+CLICKS = "perch_clicks"
+"""Counter: outcomes that were clicks, by the version and arm that made the prediction."""
+
+ARM_HEADER = "x-perch-arm"
+"""Request header in which the router says which arm a request was sent to."""
+
+REQUEST_ID_HEADER = "x-request-id"
+"""Request header with the id by which an outcome joins its prediction."""
+
+_LATENCY_MS = (
+    0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12.5, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300, 500, 750,
+    1_000, 2_000, 5_000, 10_000,
+)  # fmt: skip
+
+
+def grid(slo_latency_ms: float) -> Grid:
+    """The histogram edges of a service whose SLO allows `slo_latency_ms` milliseconds: the limit is one of them."""
+    return Grid(
+        latency_ms=tuple(sorted({*map(float, _LATENCY_MS), float(slo_latency_ms)})),
+        score_logit=tuple(i / 8 for i in range(-64, 17)),  # 0.03 % to 88 % in steps of an eighth
+    )
