@@ -3,7 +3,36 @@
 The figures are argued in `docs/explanation/decisions.md`. Times are in seconds, shares in 0 to 1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+_INTERVALS = {
+    "alpha": (1e-9, 0.5),
+    "beta": (1e-9, 0.5),
+    "sample_ratio_alpha": (1e-9, 0.5),
+    "tolerated_ratio": (1.0, 100.0),
+    "tolerated_score_ratio": (1.0, 100.0),
+    "exonerate_odds": (1.0, 1e9),
+    "min_requests": (1, 10**9),
+    "start_weight": (1e-4, 0.5),
+    "max_weight": (1e-4, 0.5),
+    "confirm_share": (0.5, 1.0),
+    "guard_hold_back": (0.0, 0.25),
+    "baseline_share": (0.0, 0.25),
+    "margin": (1e-6, 1.0),
+    "shadow_harm_bound": (1e-6, 1.0),
+    "ramp_interval_s": (0.1, 86_400.0),
+    "latency_p99_ms": (0.1, 10_000.0),
+    "error_rate": (1e-9, 1.0),
+}
+_UNBOUNDED = (0.0, 1e9)
+
+
+def _check_intervals(settings: "Slo | Policy") -> None:
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        low, high = _INTERVALS.get(field.name, _UNBOUNDED)
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"{field.name} is {value:g}; it must lie between {low:g} and {high:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +48,15 @@ class Slo:
     negligible_latency_ms: float | None = None
     """Differences in latency below this do not matter to anybody and are not tested, in milliseconds.
     `None`: a tenth of `latency_p99_ms`."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant; raises `ValueError`."""
+        _check_intervals(self)
+        if self.latency_floor_ms > self.latency_p99_ms:
+            raise ValueError(
+                f"negligible_latency_ms ({self.latency_floor_ms:g}) is above latency_p99_ms ({self.latency_p99_ms:g}): "
+                "no breach of the SLO would ever be seen"
+            )
 
     @property
     def latency_floor_ms(self) -> float:
@@ -105,3 +143,13 @@ class Policy:
 
     exonerate_odds: float = 20.0
     """Odds against a threefold harm at which the promoted version gets its traffic back."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant; raises `ValueError`."""
+        _check_intervals(self)
+        if self.start_weight > self.max_weight:
+            raise ValueError(f"start_weight ({self.start_weight:g}) is above max_weight ({self.max_weight:g})")
+        if self.max_weight + self.baseline_share > 1:
+            raise ValueError(
+                f"max_weight ({self.max_weight:g}) and baseline_share ({self.baseline_share:g}) add up to more than 1"
+            )

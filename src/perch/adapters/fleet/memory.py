@@ -1,0 +1,27 @@
+"""A fleet that only remembers what it was asked to run: the twin for tests."""
+
+from collections.abc import Mapping
+
+from perch.errors import PlatformError
+
+
+class MemoryFleet:
+    """Runs nothing; every version but the `broken` ones comes up at once."""
+
+    def __init__(self, broken: frozenset[int] = frozenset()) -> None:
+        self._broken = broken
+        self._running: dict[int, str] = {}
+
+    async def start(self, version: int) -> None:
+        """Pretend that a version is warm."""
+        if version in self._broken:
+            raise PlatformError(f"Version {version} does not come up.")
+        self._running.setdefault(version, f"127.0.0.1:{20_000 + version}")
+
+    async def stop(self, version: int) -> None:
+        """Forget a version."""
+        self._running.pop(version, None)
+
+    def endpoints(self) -> Mapping[int, str]:
+        """Made-up addresses of what runs."""
+        return dict(self._running)

@@ -1,0 +1,145 @@
+"""The declaration that a rollout is told: one ModelService, in `perch.yaml` or as a Kubernetes object.
+
+Keys are written in camelCase, as everywhere in Kubernetes. Unknown keys are errors: a setting that is silently
+ignored is worse than none. The policy and the SLO are the core's own types; their ranges are checked there.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic.alias_generators import to_camel
+
+from perch.core.policy import Policy, Slo
+from perch.errors import DeclarationError
+
+API_VERSION: Literal["perch.dev/v1alpha1"] = "perch.dev/v1alpha1"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")]
+"""A DNS label, short enough for the names that are made from it to stay one."""
+
+Version = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """A frozen section of the declaration."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=False,
+        validate_by_alias=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class Metadata(Settings):
+    """What the object is called."""
+
+    name: Name = "ads"
+    """Name of the service, and of everything that is made for it."""
+
+
+class LoadTest(Settings):
+    """The load under which the SLO is proven."""
+
+    rps: Annotated[float, Field(gt=0, le=100_000)] = 100.0
+    """Requests a second, at a constant arrival rate."""
+
+    duration_s: Annotated[float, Field(ge=1, le=86_400)] = 15.0
+    """Length of the test, in seconds."""
+
+    users: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """Simulated clients that share the rate."""
+
+
+class Spec(Settings):
+    """What is wished for."""
+
+    model: Name = "ad-clicks"
+    """Registered model that the service runs."""
+
+    version: Version | None = None
+    """Version that should be the champion. Empty: whatever is the champion now."""
+
+    baseline: Version | None = None
+    """Version to fall back to; only a person changes it. Empty: the one that holds the role in the registry."""
+
+    slo: Slo = Slo()
+    policy: Policy = Policy()
+    load: LoadTest = LoadTest()
+
+    attribution_window_s: Annotated[float, Field(gt=0, le=30 * 86_400)] = 86_400.0
+    """How long after a prediction its outcome still counts."""
+
+    port: Annotated[int, Field(ge=1, le=65_535)] = 8080
+    """Port of the route on the local platform."""
+
+
+class ModelService(Settings):
+    """The long-lived declaration of one served model."""
+
+    api_version: Literal["perch.dev/v1alpha1"] = API_VERSION
+    kind: Literal["ModelService"] = "ModelService"
+    metadata: Metadata = Metadata()
+    spec: Spec = Spec()
+
+    @property
+    def name(self) -> str:
+        """Name of the service."""
+        return self.metadata.name
+
+
+def load_declaration(path: Path) -> ModelService:
+    """Read and check a declaration.
+
+    Raises:
+        DeclarationError: there is no such file, it is not YAML, or a key is unknown, missing or out of its range;
+            the message has one line for each fault, with the key's full path.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DeclarationError(f"There is no declaration at {path}. Write one with `perch init`.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeclarationError(f"The declaration {path} cannot be read: {error}.") from None
+    return parse_declaration(text, source=str(path))
+
+
+def parse_declaration(text: str, *, source: str) -> ModelService:
+    """Check a declaration that was read from `source`; raises `DeclarationError` as `load_declaration` does."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise DeclarationError(f"{source}{line} is not YAML: {getattr(error, 'problem', error)}.") from None
+    if not isinstance(content, dict):
+        raise DeclarationError(f"{source} holds no ModelService: it should begin with `apiVersion: {API_VERSION}`.")
+    missing = [key for key in ("apiVersion", "kind") if key not in content]
+    if missing:
+        raise DeclarationError(
+            f"{source} does not say its {' and '.join(missing)}. It should begin with `apiVersion: {API_VERSION}` "
+            "and `kind: ModelService`."
+        )
+    try:
+        return ModelService.model_validate(content)
+    except ValidationError as error:
+        faults = "\n".join(f"  {_fault(e['loc'], e['type'], e['msg'])}" for e in error.errors())
+        raise DeclarationError(f"{source} cannot be meant as it stands:\n{faults}") from None
+
+
+def _fault(path: tuple[int | str, ...], kind: str, message: str) -> str:
+    where = ".".join(str(part) for part in path) or "(whole file)"
+    if kind in {"extra_forbidden", "unexpected_keyword_argument"}:
+        return f"{where}: unknown key. Take it out, or look up its name in docs/reference/declaration.md."
+    as_written = re.sub(r"[a-z0-9]+(?:_[a-z0-9]+)+", lambda name: to_camel(name.group()), message)
+    return f"{where}: {as_written.removeprefix('Value error, ')}"
+
+
+def to_yaml(service: ModelService) -> str:
+    """The declaration as text, with every setting spelled out."""
+    return yaml.safe_dump(service.model_dump(by_alias=True, mode="json"), sort_keys=False)
