@@ -1,0 +1,165 @@
+"""The folder in which a trained model travels: its manifest, its model file and its feature table.
+
+The manifest lists the sha256 of every file, and the sha256 of the manifest is the model's digest: one short string
+pins every byte. Nothing is parsed before its checksum was compared, and nothing in the folder is executable.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from perch.errors import ModelError
+from perch.workload.features import FeatureColumns, FeatureSettings, Transform
+from perch.workload.model import Scorer, estimator
+from perch.workload.schema import Schema
+
+MANIFEST = "manifest.json"
+FEATURES = "features.npz"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What `manifest.json` says. It holds no times and no paths: equal models have equal manifests."""
+
+    format: int
+    """Version of this layout."""
+
+    kind: str
+    """Family of the model, as `perch.workload.model.estimator` knows it."""
+
+    schema: Schema
+    keep_rate: float
+    columns: FeatureColumns
+    features: FeatureSettings
+    score_histogram: tuple[int, ...]
+    """Evaluation rows by the bin of their score's log-odds (`perch.signals.names.grid(...).score_logit`)."""
+
+    files: Mapping[str, str]
+    """sha256 of every other file, in hex."""
+
+
+def write_package(folder: Path, scorer: Scorer, *, score_histogram: tuple[int, ...]) -> str:
+    """Write a scorer as a package, replacing `folder` when it exists, and return its digest.
+
+    The folder appears complete or not at all.
+    """
+    files = {scorer.estimator.file: scorer.estimator.to_bytes(), FEATURES: _table_bytes(scorer.transform)}
+    manifest = Manifest(
+        format=_FORMAT,
+        kind=scorer.estimator.kind,
+        schema=scorer.schema,
+        keep_rate=scorer.keep_rate,
+        columns=scorer.transform.columns,
+        features=scorer.transform.settings,
+        score_histogram=score_histogram,
+        files={name: _sha256(content) for name, content in files.items()},
+    )
+    files[MANIFEST] = (json.dumps(asdict(manifest), indent=2, sort_keys=True) + "\n").encode()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, content in files.items():
+            (draft / name).write_bytes(content)
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.replace(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return _sha256(files[MANIFEST])
+
+
+def read_manifest(folder: Path, expected_digest: str | None = None) -> Manifest:
+    """Read a package's manifest, and nothing else.
+
+    Raises:
+        ModelError: There is none, it is not the expected one, or it is malformed.
+    """
+    content = _read(folder, MANIFEST)
+    if expected_digest is not None and _sha256(content) != expected_digest:
+        raise ModelError(
+            f"{folder / MANIFEST} has digest {_sha256(content)[:12]}, but {expected_digest[:12]} was asked for: "
+            "fetch the version from the registry again"
+        )
+    try:
+        manifest = TypeAdapter(Manifest).validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ModelError(
+            f"{folder / MANIFEST} is malformed at {where} ({first['msg']}): package the model again"
+        ) from error
+    if manifest.format != _FORMAT:
+        raise ModelError(
+            f"{folder / MANIFEST} has format {manifest.format}; this Perch reads format {_FORMAT}: "
+            "package the model again"
+        )
+    return manifest
+
+
+def load_package(folder: Path, expected_digest: str | None = None) -> Scorer:
+    """Load a package for scoring. Every file's sha256 is compared before the file is parsed.
+
+    Args:
+        folder: The package.
+        expected_digest: sha256 that the manifest must have, in hex; `None` accepts any.
+
+    Raises:
+        ModelError: Something is missing, was changed, or is not what the manifest says.
+    """
+    manifest = read_manifest(folder, expected_digest)
+    kind = estimator(manifest.kind)
+    table, model = (_checked(folder, name, manifest) for name in (FEATURES, kind.file))
+    return Scorer(
+        schema=manifest.schema,
+        transform=_transform(folder, table, manifest),
+        estimator=kind.from_bytes(model),
+        keep_rate=manifest.keep_rate,
+    )
+
+
+def _checked(folder: Path, name: str, manifest: Manifest) -> bytes:
+    content = _read(folder, name)
+    wanted, found = manifest.files.get(name), _sha256(content)
+    if wanted is None:
+        raise ModelError(f"{folder / MANIFEST} does not list {name}: package the model again")
+    if found != wanted:
+        raise ModelError(
+            f"{folder / name} is corrupt: its sha256 is {found[:12]}, the manifest says {wanted[:12]}: "
+            "fetch the version from the registry again"
+        )
+    return content
+
+
+def _transform(folder: Path, table: bytes, manifest: Manifest) -> Transform:
+    try:
+        with np.load(io.BytesIO(table), allow_pickle=False) as arrays:
+            return Transform(manifest.columns, manifest.features, arrays["impressions"], arrays["clicks"])
+    except (ValueError, KeyError, IndexError, OSError) as error:
+        raise ModelError(f"{folder / FEATURES} is not a feature table ({error}): package the model again") from error
+
+
+def _table_bytes(transform: Transform) -> bytes:
+    out = io.BytesIO()
+    np.savez_compressed(out, impressions=transform.impressions, clicks=transform.clicks)
+    return out.getvalue()
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{folder / name} cannot be read ({error.strerror}): fetch or package the model again"
+        ) from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
