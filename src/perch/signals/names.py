@@ -39,7 +39,11 @@ EVENTS_DROPPED = "perch_events_dropped"
 """Counter without labels: prediction events given up because the buffer was full."""
 
 OUTCOME_JOINS = "perch_outcomes"
-"""Counter, label `result`: outcomes received, by `joined`, `pending`, `late`, `duplicate`, `malformed`."""
+"""Counter, further label `result`: outcomes by what became of them, `joined`, `late`, `duplicate` or `malformed`. The
+labels of the latter two are empty: they belong to no prediction."""
+
+OUTCOMES_PENDING = "perch_outcomes_pending"
+"""Gauge without labels: outcomes that wait for their prediction. With `OUTCOME_JOINS` they are all that came in."""
 
 CLICKS = "perch_clicks"
 """Counter: outcomes that were clicks, by the version and arm that made the prediction."""

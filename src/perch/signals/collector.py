@@ -1,0 +1,164 @@
+"""The endpoint that takes predictions from serving and outcomes from the world: `python -m perch.signals.collector`.
+
+A request is acknowledged after its commit, never before. SQLite works in a thread of its own, so that a slow disk
+does not stop the loop.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import msgspec
+
+from perch import asgi
+from perch.asgi import Disconnected, Headers, Receive, Refusal, Scope, Send
+from perch.errors import PerchError
+from perch.signals import exposition, names
+from perch.signals.events import Outcome, Prediction
+from perch.signals.outcomes import OutcomeStore, Summary
+
+BODY_LIMIT_BYTES = 8_000_000
+
+_T = TypeVar("_T")
+_Handler: TypeAlias = Callable[[bytes], Awaitable[tuple[bytes, bytes]]]
+
+_predictions = msgspec.json.Decoder(list[Prediction])
+_raw_list = msgspec.json.Decoder(list[msgspec.Raw])
+_outcome = msgspec.json.Decoder(Outcome)
+
+
+class Collector:
+    """The ASGI application over one store.
+
+    `POST /v1/predictions` and `POST /v1/outcomes` take JSON lists and need the token; `GET /v1/summary`, `/metrics`
+    and `/healthz` only read counts and do not.
+    """
+
+    def __init__(self, store: OutcomeStore, token: str) -> None:
+        self._store = store
+        self._token = token
+        self._thread = ThreadPoolExecutor(1, "outcomes")
+        self._routes: dict[tuple[str, str], _Handler] = {
+            ("POST", "/v1/predictions"): self._add_predictions,
+            ("POST", "/v1/outcomes"): self._add_outcomes,
+            ("GET", "/v1/summary"): self._summary,
+            ("GET", "/metrics"): self._metrics,
+            ("GET", "/healthz"): self._healthy,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or follow the server's life."""
+        if scope["type"] == "lifespan":
+            return await self._live(receive, send)
+        try:
+            body, content_type = await self._answer(scope, receive)
+            return await asgi.reply(send, 200, body, content_type)
+        except Refusal as refusal:
+            return await asgi.reply(send, refusal.status, msgspec.json.encode({"error": str(refusal)}))
+        except Disconnected:
+            return None
+
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[bytes, bytes]:
+        handler = self._routes.get((scope["method"], scope["path"]))
+        if handler is None:
+            known = ", ".join(" ".join(route) for route in self._routes)
+            raise Refusal(404, f"There is no {scope['method']} {scope['path']} here; there are {known}.")
+        headers: Headers = dict(scope["headers"])
+        if scope["method"] == "POST":
+            asgi.require_token(headers, self._token)
+        return await handler(await asgi.read_body(receive, headers, BODY_LIMIT_BYTES))
+
+    async def _add_predictions(self, body: bytes) -> tuple[bytes, bytes]:
+        try:
+            batch = _predictions.decode(body)
+        except msgspec.DecodeError as error:
+            raise Refusal(400, f"The body is no JSON list of predictions: {error}.") from None
+        await self._in_thread(lambda: self._store.add_predictions(batch))
+        return msgspec.json.encode({"accepted": len(batch)}), asgi.JSON
+
+    async def _add_outcomes(self, body: bytes) -> tuple[bytes, bytes]:
+        try:
+            items = _raw_list.decode(body)
+        except msgspec.DecodeError as error:
+            await self._in_thread(lambda: self._store.add_outcomes([], malformed=1))
+            raise Refusal(400, f"The body is no JSON list of outcomes: {error}.") from None
+        outcomes, complaints = _read_outcomes(items)
+        await self._in_thread(lambda: self._store.add_outcomes(outcomes, malformed=len(complaints)))
+        answer = {"accepted": len(outcomes), "malformed": len(complaints), "errors": complaints[:10]}
+        return msgspec.json.encode(answer), asgi.JSON
+
+    async def _summary(self, _: bytes) -> tuple[bytes, bytes]:
+        return msgspec.json.encode(await self._in_thread(self._store.summary)), asgi.JSON
+
+    async def _metrics(self, _: bytes) -> tuple[bytes, bytes]:
+        return render(await self._in_thread(self._store.summary)), exposition.CONTENT_TYPE
+
+    async def _healthy(self, _: bytes) -> tuple[bytes, bytes]:
+        return b"{}", asgi.JSON
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._thread.shutdown()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _read_outcomes(items: list[msgspec.Raw]) -> tuple[list[Outcome], list[str]]:
+    outcomes, complaints = [], []
+    for number, item in enumerate(items):
+        try:
+            outcomes.append(_outcome.decode(item))
+        except msgspec.DecodeError as error:
+            complaints.append(f"Outcome {number}: {error}.")
+    return outcomes, complaints
+
+
+def render(summary: Summary) -> bytes:
+    """A summary as Prometheus' text: `OUTCOME_JOINS`, `CLICKS` and `OUTCOMES_PENDING`."""
+    joins = exposition.header(f"{names.OUTCOME_JOINS}_total", "counter", "Outcomes by what became of them.")
+    clicks = exposition.header(f"{names.CLICKS}_total", "counter", "Outcomes that were clicks and joined.")
+    for tally in summary.tallies:
+        of = exposition.labels(model=tally.model, version=tally.version, arm=tally.arm)
+        joins.append(f'{names.OUTCOME_JOINS}_total{{{of},result="{tally.result}"}} {tally.outcomes}')
+        if tally.result == "joined":
+            clicks.append(f"{names.CLICKS}_total{{{of}}} {tally.clicks}")
+    pending = exposition.header(names.OUTCOMES_PENDING, "gauge", "Outcomes that wait for their prediction.")
+    return exposition.document([*joins, *clicks, *pending, f"{names.OUTCOMES_PENDING} {summary.pending}"])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the collector until SIGTERM.
+
+    Raises:
+        PerchError: the store, the token file or the port cannot be used.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m perch.signals.collector", description="Joins outcomes to predictions."
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--store", type=Path, required=True, help="SQLite file; made when it is not there")
+    parser.add_argument("--token-file", type=Path, required=True, help="file with the bearer token of both POSTs")
+    parser.add_argument(
+        "--attribution-window-s", type=float, required=True, help="longest time to an outcome that counts"
+    )
+    options = parser.parse_args(arguments)
+    token = asgi.read_token(options.token_file)
+    with OutcomeStore(options.store, options.attribution_window_s) as store:
+        asgi.run(Collector(store, token), options.host, options.port, name="The collector")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except PerchError as problem:
+        print(problem, file=sys.stderr)  # noqa: T201 - the command's only output
+        sys.exit(problem.exit_code)
