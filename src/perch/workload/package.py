@@ -66,6 +66,7 @@ def write_package(folder: Path, scorer: Scorer, *, score_histogram: tuple[int, .
     files[MANIFEST] = (json.dumps(asdict(manifest), indent=2, sort_keys=True) + "\n").encode()
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    draft.chmod(0o755)  # a server may run as another user
     try:
         for name, content in files.items():
             (draft / name).write_bytes(content)

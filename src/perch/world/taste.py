@@ -1,0 +1,103 @@
+"""The true click probability: what a model tries to learn, and never sees.
+
+The log-odds are a sum of effects. Some are easy (the device, the slot on the page), some need the combination of
+two columns (whose interest meets which category, which site carries it) and some are curved (the price that fits a
+device, the hour, how long an ad has been running). A few additive features cannot follow; trees can.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perch.world.population import Ads, Ints, Reals, Users
+from perch.world.settings import MarketSettings
+
+DEVICES = ("mobile", "desktop", "tablet")
+POSITIONS = ("top", "side", "bottom")
+
+_DEVICE_EFFECT = np.array([0.15, -0.1, 0.0])
+_DEVICE_LOG_PRICE = np.array([2.4, 3.5, 3.0])  # cheap things sell on phones, dear ones on desktops
+_POSITION_EFFECT = np.array([0.35, -0.1, -0.45])
+
+
+@dataclass(frozen=True, slots=True)
+class Taste:
+    """The effects that belong to no single user or ad."""
+
+    interest: Reals
+    """Shape (interest, category)."""
+
+    site: Reals
+    """Shape (site, category)."""
+
+    peak_hour: Reals
+    """Hour of the day in which a category does best."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """Who asks for an ad, when and where; one entry an auction."""
+
+    day: int
+    hour: Reals
+    """Hour of the day with fraction, 0 to 24."""
+
+    user: Ints
+    site: Ints
+    device: Ints
+    position: Ints
+
+
+def draw_taste(rng: np.random.Generator, settings: MarketSettings) -> Taste:
+    """Draw what people like."""
+    categories = settings.categories
+    return Taste(
+        interest=rng.normal(0, 0.3, (categories, categories)) + 1.5 * np.eye(categories),
+        site=rng.normal(0, 0.35, (settings.sites, categories)),
+        peak_hour=rng.uniform(0, 24, categories),
+    )
+
+
+def log_odds(taste: Taste, users: Users, ads: Ads, contexts: Contexts, candidates: Ints) -> NDArray[np.float32]:
+    """True log-odds of a click on each candidate, up to the market's constant.
+
+    Args:
+        taste: What people like.
+        users: All users.
+        ads: All ads.
+        contexts: One entry an auction.
+        candidates: Indices of ads, shape (auctions, candidates).
+
+    Effects that involve an ad become one table (other side, ad) a day, so that an auction costs five look-ups a
+    candidate.
+    """
+    user = contexts.user
+    tables = [
+        (taste.interest[:, ads.category] + ads.quality + _novelty(contexts.day - ads.birth_day), users.interest[user]),
+        (0.5 * taste.interest[:, ads.category], users.second_interest[user]),
+        (taste.site[:, ads.category], contexts.site),
+        (-0.35 * (np.log(ads.price) - _DEVICE_LOG_PRICE[:, None]) ** 2, contexts.device),
+        (_rhythm(np.arange(24)[:, None] + 0.5 - taste.peak_hour[ads.category]), contexts.hour.astype(np.int64)),
+    ]
+    total = np.empty(candidates.shape, np.float32)
+    total[:] = _context_effect(users, contexts)[:, None]
+    for table, row in tables:
+        total += table.astype(np.float32).ravel()[row[:, None] * len(ads.price) + candidates]
+    return total
+
+
+def _context_effect(users: Users, contexts: Contexts) -> Reals:
+    age_days = contexts.day - users.birth_day[contexts.user]
+    curiosity = 0.4 * np.exp(-np.maximum(age_days, 0) / 10)
+    effect = _DEVICE_EFFECT[contexts.device] + _POSITION_EFFECT[contexts.position]
+    return np.asarray(effect + curiosity + users.propensity[contexts.user])
+
+
+def _novelty(age_days: Reals) -> Reals:
+    """An ad wears off within days."""
+    return np.asarray(0.6 * np.exp(-np.maximum(age_days, 0) / 4))
+
+
+def _rhythm(hours_from_peak: Reals) -> Reals:
+    return np.asarray(0.5 * np.cos(2 * np.pi * hours_from_peak / 24))
