@@ -8,6 +8,8 @@ the ledger must replay to the same decisions.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from operator import add, sub
+from typing import Self
 
 
 class Arm(StrEnum):
@@ -59,10 +61,19 @@ class Action(StrEnum):
     """What is done about it."""
 
     HOLD = "hold"
+    """Nothing changes."""
+
     RAMP = "ramp"
+    """The weights change and the rollout goes on; also when the guard's alarm takes traffic away for a while."""
+
     PROMOTE = "promote"
+    """The canary takes over the traffic, with the guard armed."""
+
     ROLL_BACK = "roll_back"
+    """The end: all traffic back to the champion."""
+
     FALL_BACK = "fall_back"
+    """The end: all traffic to the baseline."""
 
 
 class Command(StrEnum):
@@ -99,10 +110,45 @@ class Counts:
     """Of those, the ones that ended in an error of the server's (5xx, invalid output, timeout)."""
 
     latency: tuple[int, ...]
-    """Answered requests by latency bin; `len(grid.latency_ms) + 1` numbers."""
+    """Answered requests by latency bin, without the failed ones; `len(grid.latency_ms) + 1` numbers."""
 
     scores: tuple[int, ...]
     """Requests by the bin of their score (one score for a request); `len(grid.score_logit) + 1` numbers."""
+
+    @classmethod
+    def none(cls, grid: Grid) -> Self:
+        """Counts of an arm that did nothing."""
+        return cls(0, 0, (0,) * (len(grid.latency_ms) + 1), (0,) * (len(grid.score_logit) + 1))
+
+    @property
+    def answered(self) -> int:
+        """Requests that got a valid answer."""
+        return sum(self.latency)
+
+    @property
+    def finished(self) -> int:
+        """Requests that came to an end, good or bad. Requests refused by the caller's fault are not among them."""
+        return self.failed + self.answered
+
+    def fits(self, grid: Grid) -> bool:
+        """Whether these counts were taken on `grid`."""
+        return len(self.latency) == len(grid.latency_ms) + 1 and len(self.scores) == len(grid.score_logit) + 1
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(
+            self.requests + other.requests,
+            self.failed + other.failed,
+            tuple(map(add, self.latency, other.latency)),
+            tuple(map(add, self.scores, other.scores)),
+        )
+
+    def __sub__(self, other: Self) -> Self:
+        return type(self)(
+            self.requests - other.requests,
+            self.failed - other.failed,
+            tuple(map(sub, self.latency, other.latency)),
+            tuple(map(sub, self.scores, other.scores)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,101 @@
+"""The decision: from a state and the counts of one tick to the next state, and what to do.
+
+Pure: no clock, no input or output, no chance. The same state, observation and policy give the same decision, so a
+recorded rollout can be replayed.
+"""
+
+from collections.abc import Callable, Mapping
+
+from perch.core import aftercare, rules, sentences
+from perch.core.policy import Policy
+from perch.core.rules import Move
+from perch.core.situation import Situation
+from perch.core.state import State
+from perch.core.types import Action, Decision, Observation, Phase, Verdict
+from perch.core.weighing import is_ready, take_in, weigh
+
+Rule = Callable[[Situation], Move | None]
+
+RULES: Mapping[Phase, tuple[Rule, ...]] = {
+    Phase.SHADOW: (
+        rules.obey,
+        rules.champion_harms,
+        rules.canary_harms,
+        rules.split_is_wrong,
+        rules.starved,
+        rules.go_live,
+    ),
+    Phase.RAMP: (
+        rules.obey,
+        rules.champion_harms,
+        rules.canary_harms,
+        rules.split_is_wrong,
+        rules.starved,
+        rules.promote,
+        rules.raise_weight,
+    ),
+    Phase.GUARD: (
+        rules.obey,
+        rules.split_is_wrong,
+        rules.starved,
+        aftercare.alarm,
+        aftercare.pass_guard,
+    ),
+    Phase.CONFIRM: (
+        rules.obey,
+        aftercare.blame_both,
+        aftercare.blame_canary,
+        rules.split_is_wrong,
+        aftercare.exonerate,
+        aftercare.relieve,
+        aftercare.give_up,
+        rules.starved,
+    ),
+}
+"""What is asked in each phase, in this order; the first rule that moves decides."""
+
+
+def decide(state: State, observation: Observation, policy: Policy) -> tuple[State, Decision]:
+    """Take in one tick and decide.
+
+    A tick that was seen before changes nothing, and so does any tick after the end.
+
+    Raises:
+        RolloutError: counts that were not taken on the rollout's histogram grid.
+    """
+    if state.phase is Phase.DONE:
+        return state, _unchanged(state, Verdict.UNDECIDED, f"The rollout is over ({state.cause}).")
+    if observation.tick <= state.tick:
+        seen = f"Tick {observation.tick} was ignored: the rollout is at tick {state.tick} already."
+        return state, _unchanged(state, Verdict.NO_DATA, seen)
+    taken = take_in(state, observation)
+    ready = is_ready(taken)
+    situation = Situation(weigh(taken, policy) if ready else taken, policy, observation, weighed=ready)
+    moves = (rule(situation) for rule in RULES[state.phase])
+    move = next((move for move in moves if move), None) or _hold(situation)
+    return move.state, Decision(
+        action=move.action,
+        weights=move.state.weights,
+        phase=move.state.phase,
+        verdict=move.verdict,
+        sentence=move.sentence,
+        e_value=situation.e_value,
+        harm_bound=situation.harm_bound,
+    )
+
+
+def _hold(s: Situation) -> Move:
+    paused = "paused; " if s.state.paused else ""
+    if s.no_data:
+        return Move(s.state, Action.HOLD, Verdict.NO_DATA, f"No data: {paused}{s.no_data}.")
+    if s.state.phase is Phase.GUARD:
+        return Move(s.state, Action.HOLD, Verdict.HEALTHY, f"Guard: {paused}{sentences.guard_level(s)}.")
+    proven = s.harm_bound is not None and s.harm_bound < s.policy.margin and s.e_value < s.policy.promote_e_value
+    verdict = Verdict.HEALTHY if proven else Verdict.UNDECIDED
+    share = f"{sentences.percent(s.state.weights.canary)} of the traffic"
+    stage = "Shadow" if s.state.phase is Phase.SHADOW else f"Holding at {share}"
+    return Move(s.state, Action.HOLD, verdict, f"{stage}: {paused}{sentences.standing(s)}.")
+
+
+def _unchanged(state: State, verdict: Verdict, sentence: str) -> Decision:
+    return Decision(Action.HOLD, state.weights, state.phase, verdict, sentence, e_value=1.0, harm_bound=None)

@@ -1,0 +1,172 @@
+"""The rules of shadow and ramp, and those that hold in every phase.
+
+A rule looks at a situation and makes a move, or passes (`None`). The engine asks them in order: what a person wants,
+then what protects users, then what goes forward. Only the last kind raises the canary's weight, and only in a tick in
+which evidence moved.
+"""
+
+from dataclasses import dataclass
+
+from perch.core import sentences, transitions
+from perch.core.ramp import next_weight
+from perch.core.situation import Situation
+from perch.core.state import Cause, Pair, State
+from perch.core.types import Action, Arm, Command, Phase, Verdict
+
+_LEAST_RAISE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a rule decided."""
+
+    state: State
+    action: Action
+    verdict: Verdict
+    sentence: str
+
+
+def obey(s: Situation) -> Move | None:
+    """A person's wish comes first; pausing is a state, and was noted when the observation was taken in."""
+    match s.observation.command:
+        case Command.ROLL_BACK:
+            return end(s, Action.ROLL_BACK, Cause.PERSON, f"a person asked for it; {sentences.standing(s)}")
+        case Command.PROMOTE if s.state.phase is not Phase.GUARD:
+            state = transitions.promote(s.state, s.policy, Cause.PERSON)
+            return Move(
+                state,
+                Action.PROMOTE,
+                Verdict.UNDECIDED,
+                f"Promoted because a person asked for it, without waiting for proof: {sentences.standing(s)}.",
+            )
+    return None
+
+
+def champion_harms(s: Situation) -> Move | None:
+    """Fall back when the champion harms, compared with the baseline, and the canary is no way out.
+
+    The canary is one when a threefold harm, compared with the baseline, is disproved for both failures and SLO
+    violations. Without that it is no safer than the champion: a canary with too little data, too, since both may share
+    what is broken. The test has an error probability of `alpha` of its own, as it blames another version.
+    """
+    if s.evidence(Pair.STABLE_BASELINE) < s.threshold:
+        return None
+    harms_too = s.evidence(Pair.CANARY_BASELINE) >= s.threshold
+    if not harms_too and min(s.clearance(Pair.CANARY_BASELINE)) >= s.policy.exonerate_odds:
+        return None
+    canary = "the canary harms, too" if harms_too else "the canary has not been cleared"
+    cause = Cause.HARM if harms_too else Cause.INCONCLUSIVE
+    return end(s, Action.FALL_BACK, cause, f"{sentences.harm(s, Pair.STABLE_BASELINE)}; {canary}")
+
+
+def canary_harms(s: Situation) -> Move | None:
+    """Roll back when the evidence that the canary harms reaches `1 / alpha`; also while paused."""
+    if s.e_value < s.threshold:
+        return None
+    return end(s, Action.ROLL_BACK, Cause.HARM, sentences.harm(s, Pair.CANARY_STABLE))
+
+
+def split_is_wrong(s: Situation) -> Move | None:
+    """Roll back when the canary does not get, or does not answer, its share of the requests.
+
+    When it is the champion that is silent, there is no rolling back to it: fall back to the baseline, if there is one.
+    """
+    split = s.state.sample_ratio
+    if split.e_value < 1 / s.policy.sample_ratio_alpha:
+        return None
+    if split.stable_is_silent:
+        sentence = f"the champion does not answer its share of the requests; {sentences.silence(s)}"
+        return end(s, Action.FALL_BACK, Cause.MISROUTED, sentence) if s.state.has_baseline else None
+    cause, meaning = (
+        (Cause.SILENT, "the canary is silent") if split.canary_is_silent else (Cause.MISROUTED, "the split is wrong")
+    )
+    return end(s, Action.ROLL_BACK, cause, f"{meaning}: {sentences.silence(s)}")
+
+
+def starved(s: Situation) -> Move | None:
+    """Give the canary's traffic back when nothing was learnt for too long."""
+    waited_s = s.state.now_s - s.state.data_s
+    if waited_s < s.policy.no_data_timeout_s:
+        return None
+    why = s.no_data or "too few requests"
+    return end(s, Action.ROLL_BACK, Cause.INCONCLUSIVE, f"inconclusive, no data for {waited_s:,.0f} s: {why}")
+
+
+def go_live(s: Situation) -> Move | None:
+    """Leave the shadow stage once it has lasted long enough and gross harm is excluded."""
+    lasted = s.state.now_s - s.state.phase_since_s >= s.policy.shadow_s
+    if not (lasted and _may_go_forward(s) and _gross_harm_is_excluded(s)):
+        return None
+    state = transitions.go_live(s.state, s.policy)
+    mirrored = s.total(Arm.CANARY).finished
+    return Move(
+        state,
+        Action.RAMP,
+        Verdict.UNDECIDED,
+        f"From shadow to {sentences.percent(s.policy.start_weight)} of the traffic: after {mirrored:,} mirrored"
+        f" requests {sentences.standing(s)}.",
+    )
+
+
+def promote(s: Situation) -> Move | None:
+    """Promote on positive proof, after the bake."""
+    if not (_may_go_forward(s) and _has_baked(s)):
+        return None
+    if s.e_value >= s.policy.promote_e_value or not s.not_inferior():
+        return None
+    canary, stable = (s.total(arm).finished for arm in (Arm.CANARY, Arm.STABLE))
+    return Move(
+        transitions.promote(s.state, s.policy, Cause.PROVEN),
+        Action.PROMOTE,
+        Verdict.HEALTHY,
+        f"Promoted: the canary is proven no worse in failures and SLO violations over {canary:,} requests, beside"
+        f" {stable:,} of the champion's; {sentences.standing(s)}.",
+    )
+
+
+def raise_weight(s: Situation) -> Move | None:
+    """Raise the weight by the harm budget, once a reaction time after the last change."""
+    waited_s = s.state.now_s - s.state.weights_since_s
+    step = s.state.step
+    seen = bool(step.get(Arm.CANARY) and step.get(Arm.STABLE))
+    if s.harm_bound is None or not (seen and _may_go_forward(s)) or waited_s < s.policy.ramp_interval_s:
+        return None
+    weight = s.state.weights.canary
+    raised = next_weight(weight, s.harm_bound, sum(step.values()) / waited_s, s.policy)
+    if raised <= weight + _LEAST_RAISE:
+        return None
+    return Move(
+        transitions.reweigh(s.state, s.policy, raised),
+        Action.RAMP,
+        Verdict.UNDECIDED,
+        f"Raised from {sentences.percent(weight)} to {sentences.percent(raised)} of the traffic:"
+        f" {sentences.standing(s)}.",
+    )
+
+
+def end(s: Situation, outcome: Action, cause: Cause, why: str) -> Move:
+    """End the rollout at an older version."""
+    to, verdict = "Rolled back" if outcome is Action.ROLL_BACK else "Fell back to the baseline", Verdict.HARM
+    if cause is Cause.INCONCLUSIVE:
+        verdict = Verdict.NO_DATA if s.no_data else Verdict.UNDECIDED
+    elif cause is Cause.MISROUTED:
+        verdict = Verdict.ERROR
+    elif cause is Cause.PERSON:
+        verdict = Verdict.UNDECIDED
+    return Move(transitions.end(s.state, s.policy, outcome, cause), outcome, verdict, f"{to}: {why}.")
+
+
+def _may_go_forward(s: Situation) -> bool:
+    """Whether a weight may be raised at all: on evidence that moved, none of it against the canary."""
+    return s.weighed and not s.state.paused and s.no_data is None and s.e_value <= s.policy.freeze_e_value
+
+
+def _gross_harm_is_excluded(s: Situation) -> bool:
+    bound = s.harm_bound
+    return (bound is not None and bound < s.policy.shadow_harm_bound) or s.not_inferior()
+
+
+def _has_baked(s: Situation) -> bool:
+    live_s = s.state.now_s - (s.state.live_since_s or s.state.now_s)
+    enough = all(s.state.live.get(arm, 0) >= s.policy.min_requests for arm in (Arm.CANARY, Arm.STABLE))
+    return enough and live_s >= s.policy.bake_s and s.state.weights.canary >= s.policy.max_weight - _LEAST_RAISE

@@ -1,0 +1,107 @@
+"""One sentence for each decision, for a person at three in the morning: what happened, and the numbers that decided."""
+
+from math import exp
+
+from perch.core.events import FAILED, Tally, tally
+from perch.core.reference import Reference
+from perch.core.situation import Situation
+from perch.core.state import Pair
+from perch.core.types import Arm, Phase
+
+_NAMES = {Arm.CANARY: "the canary", Arm.STABLE: "the champion", Arm.BASELINE: "the baseline"}
+
+
+def harm(situation: Situation, pair: Pair) -> str:
+    """What the first arm of a pair did, beside the second, in the event that weighs most; and the evidence."""
+    first, second = pair.arms
+    reference = situation.state.reference
+    event = situation.heaviest_event(pair)
+    mine, theirs = (tally(situation.total(arm), reference) for arm in (first, second))
+    mirrored = first is Arm.CANARY and situation.state.phase is Phase.SHADOW
+    kind = "mirrored requests, which no user saw," if mirrored else "requests"
+    return (
+        f"{_NAMES[first]} {_deed(event, reference)} {_share(mine, event, kind)} while {_NAMES[second]} did so in"
+        f" {_share(theirs, event, '')}; evidence {odds(situation.evidence(pair))}, needed {situation.threshold:,.0f}"
+    )
+
+
+def silence(situation: Situation) -> str:
+    """What the sample-ratio test saw, and its evidence."""
+    split = situation.state.sample_ratio
+    needed = 1 / situation.policy.sample_ratio_alpha
+    return (
+        f"the canary finished {split.canary:,} of about {split.expected:,.0f} requests that its share of the traffic"
+        f" promised; evidence {odds(split.e_value)}, needed {needed:,.0f}"
+    )
+
+
+def excess(situation: Situation) -> str:
+    """What is known of the canary's excess of bad responses."""
+    bound = situation.harm_bound
+    if bound is None:
+        return "nothing is known of the canary yet"
+    return f"at most {percent(bound)} more of the canary's responses are bad than of the champion's"
+
+
+def standing(situation: Situation) -> str:
+    """How far the evidence is while nothing is decided."""
+    return f"{excess(situation)}; evidence of harm {odds(situation.e_value)}, needed {situation.threshold:,.0f}"
+
+
+def guard_level(situation: Situation) -> str:
+    """How far the guard's alarm is from ringing, or what made it ring."""
+    guard = situation.state.guard
+    level = guard.level if guard else 0.0
+    return f"alarm level {level:,.0f} of {situation.policy.guard_quiet_s:,.0f}"
+
+
+def percent(share: float) -> str:
+    """A share (0 to 1) in per cent, with two significant digits."""
+    return f"{_plain(100 * share)} %"
+
+
+def odds(e_value: float) -> str:
+    """Evidence as odds."""
+    if e_value >= 1e6:
+        return "over a million to 1"
+    return f"{e_value:,.0f} to 1" if e_value >= 10 else f"{e_value:.2g} to 1"
+
+
+def capitalised(sentence: str) -> str:
+    """The sentence with a capital letter and a full stop."""
+    return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _deed(event: int, reference: Reference) -> str:
+    if event == FAILED:
+        return "failed"
+    slow = event - 1
+    if slow < len(reference.latency_edges):
+        return f"was slower than {reference.grid.latency_ms[reference.latency_edges[slow]]:g} ms in"
+    start, stop = list(reference.score_ranges())[slow - len(reference.latency_edges)]
+    return f"gave scores {_score_range(reference, start, stop)} in"
+
+
+def _score_range(reference: Reference, start: int, stop: int) -> str:
+    edges = reference.grid.score_logit
+    low = percent(_probability(edges[start - 1])) if start else None
+    high = percent(_probability(edges[stop - 1])) if stop <= len(edges) else None
+    if low and high:
+        return f"between {low} and {high}"
+    return f"above {low}" if low else f"up to {high}"
+
+
+def _share(counted: Tally, event: int, kind: str) -> str:
+    hits, exposed = counted.hits[event], counted.exposed[event]
+    of_what = f" {kind}" if kind else ""
+    return f"{hits:,.0f} of {exposed:,.0f}{of_what} ({percent(hits / exposed if exposed else 0.0)})"
+
+
+def _probability(logit: float) -> float:
+    return 1 / (1 + exp(-logit))
+
+
+def _plain(number: float) -> str:
+    """Two significant digits, never in scientific notation."""
+    text = f"{number:.2g}"
+    return f"{number:.0f}" if "e+" in text else f"{number:.6f}".rstrip("0") if "e" in text else text

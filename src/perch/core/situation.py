@@ -1,0 +1,103 @@
+"""What the rules look at: the state after a tick, with the numbers derived from it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from perch.core.bounds import lower_bound, upper_bound
+from perch.core.evidence import merged
+from perch.core.guard import own_events
+from perch.core.policy import Policy
+from perch.core.ramp import harm_bound
+from perch.core.state import Pair, State
+from perch.core.types import Arm, Counts, Observation
+from perch.core.weighing import clear_family, counted, harm_family, needed
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A rollout at the end of a tick."""
+
+    state: State
+    policy: Policy
+    observation: Observation
+
+    weighed: bool
+    """Whether the evidence moved in this tick; without it no weight is raised."""
+
+    @property
+    def threshold(self) -> float:
+        """Evidence at which an arm is found to harm."""
+        return 1 / self.policy.alpha
+
+    @cached_property
+    def e_value(self) -> float:
+        """Evidence that the canary harms compared with the stable arm; 1 where they are not compared."""
+        return self.evidence(Pair.CANARY_STABLE)
+
+    @cached_property
+    def harm_bound(self) -> float | None:
+        """Upper bound on the canary's bad share minus the stable arm's."""
+        return harm_bound(self.total(Arm.CANARY), self.total(Arm.STABLE), self.state.reference, self.policy)
+
+    @cached_property
+    def no_data(self) -> str | None:
+        """Why this tick says nothing about the canary, in words; `None` when it does."""
+        arms = counted(self.state.phase, self.observation.arms)
+        wanted = needed(self.state.phase)
+        down = sorted(arm for arm, counts in arms.items() if arm in wanted and counts is None)
+        if down:
+            return f"the counts of {' and '.join(_NAMES[arm] for arm in down)} did not arrive"
+        finished = {arm: counts.finished for arm, counts in arms.items() if counts is not None}
+        if not any(finished.values()):
+            return "no requests anywhere"
+        weights = self.state.weights
+        part = weights.stable * weights.mirror + weights.canary
+        expected = finished.get(Arm.STABLE, 0) * part / weights.stable
+        if not finished[Arm.CANARY] and expected >= _NOTICEABLE:
+            return f"the canary finished none of about {expected:,.0f} requests, while the champion answers"
+        return None
+
+    def total(self, arm: Arm) -> Counts:
+        """What an arm counted in this stage."""
+        return self.state.totals.get(arm) or Counts.none(self.state.reference.grid)
+
+    def evidence(self, pair: Pair) -> float:
+        """Evidence that the first arm of the pair harms compared with the second; 1 where they are not compared."""
+        comparison = self.state.comparisons.get(pair)
+        return merged(comparison.harm, 1 - self.state.spent) if comparison else 1.0
+
+    def heaviest_event(self, pair: Pair) -> int:
+        """The event that carries the most evidence of harm."""
+        family = harm_family(pair, self.state.phase, self.state.reference, self.policy)
+        events = 1 + len(self.state.reference.latency_edges) + len(self.state.reference.expected)
+        return int(family.by_event(self.state.comparisons[pair].harm, events).argmax())
+
+    def clearance(self, pair: Pair) -> tuple[float, float]:
+        """Odds against harm of the first arm, in failures and in SLO violations."""
+        family = clear_family(pair, self.state.phase, self.state.reference)
+        comparison = self.state.comparisons.get(pair)
+        if comparison is None:
+            return 1.0, 1.0
+        by_event = family.by_event(comparison.cleared, 1 + int(family.event.max()))
+        return float(by_event[family.event[0]]), float(by_event[family.event[-1]])
+
+    def not_inferior(self) -> bool:
+        """Whether it is proven, for failures and for SLO violations, that the canary is no worse than the champion.
+
+        That is: its rate is at most `margin` above the champion's, or at most twice it.
+
+        `beta` bounds the probability of a false proof: a half for each event, of which one half pays for each form, and
+        one half again for each of the two bounds of the difference.
+        """
+        canary = own_events(self.total(Arm.CANARY), self.state.reference)
+        stable = own_events(self.total(Arm.STABLE), self.state.reference)
+        error = self.policy.beta / 4
+        ratios = (odds >= 1 / error for odds in self.clearance(Pair.CANARY_STABLE))
+        return all(
+            by_ratio or upper_bound(*c, error / 2) - lower_bound(*s, error / 2) < self.policy.margin
+            for by_ratio, c, s in zip(ratios, canary, stable, strict=True)
+        )
+
+
+_NOTICEABLE = 3.0  # requests expected in a tick, below which none at all is no surprise
+_NAMES = {Arm.CANARY: "the canary", Arm.STABLE: "the champion", Arm.BASELINE: "the baseline"}

@@ -1,0 +1,133 @@
+"""Everything a rollout needs to go on after a crash: what `decide` takes and gives back.
+
+Frozen and plain, so that it goes to JSON and back without loss, at any tick.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from perch.core.guard import Guard
+from perch.core.reference import Reference
+from perch.core.sample_ratio import SampleRatio
+from perch.core.types import Action, Arm, Counts, Phase, Weights
+
+
+class Cause(StrEnum):
+    """Why a rollout ended or traffic was moved for good."""
+
+    PROVEN = "proven"
+    """The canary was proven to be no worse."""
+
+    PERSON = "person"
+    """Somebody said so."""
+
+    HARM = "harm"
+    """The version failed more, was slower or scored differently beyond the tolerance: quarantine it."""
+
+    SILENT = "silent"
+    """The version does not answer the requests that it is given: quarantine it."""
+
+    MISROUTED = "misrouted"
+    """The split is not the one that was asked for; the version may be fine."""
+
+    INCONCLUSIVE = "inconclusive"
+    """Too little was seen for too long; the version may be fine."""
+
+    @property
+    def quarantines(self) -> bool:
+        """Whether a version that was rolled back for this cause should not be offered again."""
+        return self in {Cause.HARM, Cause.SILENT}
+
+
+class Pair(StrEnum):
+    """Two arms under comparison: does the first harm, compared with the second?"""
+
+    CANARY_STABLE = "canary|stable"
+    CANARY_BASELINE = "canary|baseline"
+    STABLE_BASELINE = "stable|baseline"
+
+    @property
+    def arms(self) -> tuple[Arm, Arm]:
+        """The arm under suspicion and the one it is compared with."""
+        first, second = self.value.split("|")
+        return Arm(first), Arm(second)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Evidence about a pair of arms, as log wealth per row of the families of `perch.core.evidence`."""
+
+    harm: tuple[float, ...]
+    """That the first arm harms."""
+
+    cleared: tuple[float, ...]
+    """That it does not: against a two- or threefold harm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Counts that wait until there are enough of them to be weighed. The shadow's count as the canary's."""
+
+    since_s: float
+    arms: Mapping[Arm, Counts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A rollout between two ticks. Made by `begin`, moved on by `decide`."""
+
+    phase: Phase
+    outcome: Action | None
+    """How the rollout ended; `None` while it runs."""
+
+    cause: Cause | None
+    """Why it ended; `None` while it runs."""
+
+    weights: Weights
+    paused: bool
+    has_baseline: bool
+    """Whether a baseline arm of its own is deployed."""
+
+    reference: Reference
+
+    tick: int
+    """The last tick that was weighed; -1 before the first."""
+
+    now_s: float
+    started_s: float
+    phase_since_s: float
+    weights_since_s: float
+    live_since_s: float | None
+    """When the canary first got live traffic."""
+
+    data_s: float
+    """When the arms that the phase compares last both had requests."""
+
+    sources_down_s: float | None
+    """When a source last did not answer; `None`: never."""
+
+    batch: Batch
+    totals: Mapping[Arm, Counts]
+    """What each arm counted in this stage: shadow and ramp together, guard, or confirm. The shadow's count as the
+    canary's."""
+
+    live: Mapping[Arm, int]
+    """Requests finished in each arm since the canary got live traffic."""
+
+    step: Mapping[Arm, int]
+    """Requests finished in each arm since the weights were last changed."""
+
+    comparisons: Mapping[Pair, Comparison]
+    spent: float
+    """Mass of the mixture over change times that is at work, 0 to 1."""
+
+    spent_s: float
+    """When mass was last put to work."""
+
+    sample_ratio: SampleRatio
+    guard: Guard | None
+    """From promotion on."""
+
+    promoted_by: Cause | None
+    """Why the canary was promoted; `None` before."""

@@ -1,0 +1,135 @@
+"""The moves a rollout can make from one phase to the next: what changes in its state, whatever the reason."""
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from perch.core.guard import Guard, arm_guard
+from perch.core.policy import Policy, Slo
+from perch.core.reference import Reference
+from perch.core.sample_ratio import SampleRatio
+from perch.core.state import Batch, Cause, State
+from perch.core.types import Action, Arm, Counts, Phase, Weights
+from perch.core.weighing import START_MASS, fresh_comparisons, put_to_work
+
+
+def begin(policy: Policy, slo: Slo, reference: Reference, arms: Collection[Arm], now_s: float) -> State:
+    """Begin a rollout: in shadow, or live at the policy's first weight.
+
+    Args:
+        policy: What the rollout may risk.
+        slo: What users were promised; `reference` was made for it.
+        reference: What is fixed before the rollout.
+        arms: The arms deployed. Without a baseline arm of its own its share of the traffic is 0.
+        now_s: Seconds since the epoch.
+    """
+    has_baseline = Arm.BASELINE in arms
+    phase = Phase.SHADOW if policy.shadow else Phase.RAMP
+    mass = START_MASS / 2 if policy.shadow else START_MASS
+    start = State(
+        phase=phase,
+        outcome=None,
+        cause=None,
+        weights=Weights(),
+        paused=False,
+        has_baseline=has_baseline,
+        reference=replace(reference, slo=slo),
+        tick=-1,
+        now_s=now_s,
+        started_s=now_s,
+        phase_since_s=now_s,
+        weights_since_s=now_s,
+        live_since_s=None if policy.shadow else now_s,
+        data_s=now_s,
+        sources_down_s=None,
+        batch=Batch(since_s=now_s),
+        totals={},
+        live={},
+        step={},
+        comparisons=fresh_comparisons(phase, reference, policy, mass, has_baseline=has_baseline),
+        spent=mass,
+        spent_s=now_s,
+        sample_ratio=SampleRatio(),
+        guard=None,
+        promoted_by=None,
+    )
+    canary = 0.0 if policy.shadow else policy.start_weight
+    return replace(start, weights=_live_weights(start, policy, canary, mirror=1.0 if policy.shadow else 0.0))
+
+
+def go_live(state: State, policy: Policy) -> State:
+    """From shadow to the first live weight.
+
+    The evidence goes on: mirrored or live, it answers the same question, and each increment is valid by itself. Half of
+    the starting mass waited for this moment, for what only live traffic shows.
+    """
+    live = replace(
+        _enter(state, Phase.RAMP, _live_weights(state, policy, policy.start_weight)),
+        totals=state.totals,
+        live_since_s=state.now_s,
+    )
+    return put_to_work(live, policy, START_MASS / 2)
+
+
+def reweigh(state: State, policy: Policy, canary: float) -> State:
+    """Give the canary another share of the live traffic."""
+    moved = replace(state, weights=_live_weights(state, policy, canary), weights_since_s=state.now_s, step={})
+    return put_to_work(moved, policy)
+
+
+def promote(state: State, policy: Policy, cause: Cause) -> State:
+    """Give the canary the traffic and arm the guard."""
+    canary, stable = (state.totals.get(arm, Counts.none(state.reference.grid)) for arm in (Arm.CANARY, Arm.STABLE))
+    guard = arm_guard(canary, stable, state.reference, policy, state.now_s)
+    live_since_s = state.now_s if state.live_since_s is None else state.live_since_s
+    return replace(restore(state, policy, guard), promoted_by=cause, live_since_s=live_since_s)
+
+
+def restore(state: State, policy: Policy, guard: Guard) -> State:
+    """Give the promoted version its traffic, under the eyes of `guard`."""
+    baseline = _baseline_share(state, policy)
+    hold_back = policy.guard_hold_back
+    weights = Weights(baseline=baseline, stable=hold_back, canary=1 - hold_back - baseline)
+    return replace(_enter(state, Phase.GUARD, weights), guard=guard, comparisons={})
+
+
+def soften(state: State, policy: Policy, guard: Guard) -> State:
+    """Take most traffic to the safe side, split evenly between champion and baseline, and compare all arms afresh."""
+    safe = policy.confirm_share
+    baseline = safe / 2 if state.has_baseline else 0.0
+    weights = Weights(baseline=baseline, stable=safe - baseline, canary=1 - safe)
+    fresh = fresh_comparisons(Phase.CONFIRM, state.reference, policy, 1.0, has_baseline=state.has_baseline)
+    return replace(_enter(state, Phase.CONFIRM, weights), guard=guard, comparisons=fresh, spent=1.0)
+
+
+def end(state: State, policy: Policy, outcome: Action, cause: Cause) -> State:
+    """End the rollout with all traffic at one version, but for the baseline's share."""
+    baseline = 1.0 if outcome is Action.FALL_BACK else _baseline_share(state, policy)
+    promoted = outcome is Action.PROMOTE
+    weights = Weights(
+        baseline=baseline, stable=0.0 if promoted else 1 - baseline, canary=1 - baseline if promoted else 0.0
+    )
+    ended = replace(state, phase=Phase.DONE, outcome=outcome, cause=cause)
+    return replace(ended, weights=weights, weights_since_s=state.now_s, phase_since_s=state.now_s)
+
+
+def _enter(state: State, phase: Phase, weights: Weights) -> State:
+    return replace(
+        state,
+        phase=phase,
+        weights=weights,
+        phase_since_s=state.now_s,
+        weights_since_s=state.now_s,
+        data_s=state.now_s,
+        batch=Batch(since_s=state.now_s),
+        totals={},
+        step={},
+    )
+
+
+def _live_weights(state: State, policy: Policy, canary: float, *, mirror: float = 0.0) -> Weights:
+    baseline = _baseline_share(state, policy)
+    return Weights(baseline=baseline, stable=1 - canary - baseline, canary=canary, mirror=mirror)
+
+
+def _baseline_share(state: State, policy: Policy) -> float:
+    return policy.baseline_share if state.has_baseline else 0.0
