@@ -1,0 +1,1 @@
+"""The demonstration: a simulated market, real processes, good and bad releases, and a report."""

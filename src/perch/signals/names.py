@@ -21,7 +21,7 @@ FAILED_OUTCOMES = ("error", "rejected")
 """What counts against an arm."""
 
 DURATION = "perch_request_duration_seconds"
-"""Histogram: time from the request's arrival in the process to its answer, of all but invalid requests."""
+"""Histogram: time from the request's arrival in the process to its answer, of the requests that ended `ok`."""
 
 SCORE = "perch_score_logit"
 """Histogram: log-odds of the first row's predicted probability; one value for each request that was answered."""
@@ -50,6 +50,9 @@ CLICKS = "perch_clicks"
 
 ARM_HEADER = "x-perch-arm"
 """Request header in which the router says which arm a request was sent to."""
+
+VERSION_HEADER = "x-perch-version"
+"""Response header with the version that answered. An answer without it was made by something in between."""
 
 REQUEST_ID_HEADER = "x-request-id"
 """Request header with the id by which an outcome joins its prediction."""

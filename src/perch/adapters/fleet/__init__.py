@@ -1,0 +1,1 @@
+"""Running versions of a model."""

@@ -1,0 +1,70 @@
+# Everything a person does with Perch, one verb each. `make help` lists them.
+
+# The first interpreter that answers: a name on the PATH may be a shim that runs nothing.
+PYTHON := $(shell for p in python3.12 python3.13 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& $$p -c 'import sys; print(sys.executable)' && break; done)
+UV := $(shell command -v uv || echo .tools/bin/uv)
+RUN := .venv/bin
+
+export UV_PYTHON := $(PYTHON)
+export UV_PYTHON_DOWNLOADS := never
+export UV_PROJECT_ENVIRONMENT := .venv
+export BENTOML_DO_NOT_TRACK := true
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo train up down status test test-quick lint types layers format lock clean
+
+help:  ## List the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*##' '{printf "  \033[36m%-12s\033[0m%s\n", $$1, $$2}'
+
+install: .venv/.installed  ## Install everything into .venv
+
+.venv/.installed: uv.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "perch: no Python 3.11, 3.12 or 3.13 answers on the PATH. Install one, then try again."; exit 1; }
+	@command -v $(UV) >/dev/null || { echo "installing uv into .tools"; $(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools --upgrade uv; }
+	$(UV) sync --frozen --quiet
+	@touch $@
+
+demo: install  ## See a good model promoted and bad ones come home, on this machine, in under four minutes
+	$(RUN)/perch demo
+
+train: install  ## Train a baseline and a challenger on a simulated market
+	$(RUN)/perch train
+
+up: install  ## Start the local platform
+	$(RUN)/perch up
+
+down: install  ## Stop the local platform and everything it started
+	$(RUN)/perch down
+
+status: install  ## Say where the service and its rollout stand
+	$(RUN)/perch status
+
+test: lint types layers  ## All tests that need no cluster
+	$(RUN)/pytest -n 2 --dist worksteal -m "not e2e" -q
+	$(RUN)/pytest -m e2e -q
+
+test-quick: install  ## The tests that start no real processes
+	$(RUN)/pytest -n 2 --dist worksteal -m "not e2e" -q
+
+lint: install
+	$(RUN)/ruff check --quiet
+	$(RUN)/ruff format --check --quiet
+
+types: install
+	$(RUN)/mypy
+
+layers: install
+	$(RUN)/lint-imports
+
+format: install  ## Format the code
+	$(RUN)/ruff check --fix --quiet
+	$(RUN)/ruff format --quiet
+
+lock:  ## Renew uv.lock
+	$(UV) lock
+
+clean: down  ## Remove what was built and run, but for the environment
+	rm -rf .perch runs .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

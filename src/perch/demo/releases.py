@@ -1,0 +1,72 @@
+"""Releases versions one after another under live traffic and keeps what came of each."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from perch.core.policy import Policy
+from perch.core.types import Phase
+from perch.demo.scenarios import Scenario
+from perch.demo.traffic import Tally, Traffic
+from perch.errors import PlatformError
+from perch.local.platform import Platform
+from perch.rollout.ledger import entries
+from perch.ui.live import LiveView
+from perch.ui.record import EvidencePoint, RolloutRecord, StoryLine, WeightPoint
+
+_LOOK_S = 0.25
+_LONGEST_S = 120.0
+
+
+class Releases:
+    """Releases on a running platform, under running traffic."""
+
+    def __init__(self, running: Platform, traffic: Traffic, policy: Policy, view: LiveView) -> None:
+        self._platform = running
+        self._traffic = traffic
+        self._policy = policy
+        self._view = view
+
+    async def run(self, scenario: Scenario, version: int) -> RolloutRecord:
+        """Release `version` as the scenario says and wait for the end.
+
+        Raises:
+            PlatformError: the rollout did not end in time.
+        """
+        service = self._platform.service
+        champion = service.status().arms["stable"]
+        await service.prepare(version)
+        if scenario.faults:
+            await self._break(version, scenario.faults)
+        tally, began_s = self._traffic.start_tally(), time.time()
+        name = await service.release(version, replace(self._policy, **scenario.policy), began_s)
+        pending = {champion, version} if scenario.later_faults else set()
+        while service.rolling:
+            await asyncio.sleep(_LOOK_S)
+            self._show(scenario)
+            if pending and service.status().phase is Phase.GUARD:
+                await asyncio.sleep(3.0)  # the guard sees the version healthy first
+                for broken in pending:
+                    await self._break(broken, scenario.later_faults)
+                pending = set()
+            if time.time() - began_s > _LONGEST_S:
+                raise PlatformError(f"Rollout {name} had not ended after {_LONGEST_S:.0f} s; its ledger says why.")
+        self._show(scenario)
+        seconds = time.time() - began_s
+        await asyncio.sleep(1.0)  # answers in flight are counted where they belong
+        return _record(scenario, service.ledger_file(name), tally, began_s, seconds, version)
+
+    async def _break(self, version: int, faults: Mapping[str, Any]) -> None:
+        headers = {"authorization": f"Bearer {self._platform.token}"}
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.put(self._platform.fault_url(version), json=dict(faults), headers=headers)
+            answer.raise_for_status()
+
+    def _show(self, scenario: Scenario) -> None:
+        status = self._platform.service.status()
+        self._view.rollout(scenario.title, status.weights, status.e_value, status.sentence, status.phase)

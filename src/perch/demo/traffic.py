@@ -1,0 +1,149 @@
+"""The simulated market as a client of the route: it asks, shows the winner, and clicks later, or not.
+
+Requests leave at a constant rate whatever the answers do, and each is counted by what came back. A request is lost
+when no version answered it: no connection, no answer in time, or an error that the proxy made up itself.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+import msgspec
+
+from perch.signals.names import REQUEST_ID_HEADER, VERSION_HEADER
+from perch.world.market import Market
+from perch.world.requests import SlateRequest
+
+_TIMEOUT_S = 5.0
+_CHUNK = 200
+_FEEDBACK_S = 0.5
+
+
+class _Ranking(msgspec.Struct):
+    order: list[int]
+
+
+_ranking = msgspec.json.Decoder(_Ranking)
+
+
+@dataclass(slots=True)
+class Answers:
+    """What one version answered."""
+
+    requests: int = 0
+    failed: int = 0
+    slow: int = 0
+    latency_ms: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the client saw in a stretch of time."""
+
+    lost: int = 0
+    versions: defaultdict[int, Answers] = field(default_factory=lambda: defaultdict(Answers))
+
+    @property
+    def requests(self) -> int:
+        """Requests sent and ended, one way or the other."""
+        return self.lost + sum(answers.requests for answers in self.versions.values())
+
+
+class Traffic:
+    """Live traffic on a route, at `rps` requests a second."""
+
+    def __init__(self, market: Market, route_url: str, token: str, *, rps: float, slo_latency_ms: float) -> None:
+        self._market = market
+        self._route_url = route_url
+        self._token = token
+        self._interval_s = 1 / rps
+        self._slo_latency_ms = slo_latency_ms
+        self._flowing = False
+        self._clicks: list[tuple[float, dict[str, object]]] = []
+        self.tally = Tally()
+        self.clicks_sent = 0
+
+    def start_tally(self) -> Tally:
+        """Count afresh from now on; returns the new tally."""
+        self.tally = Tally()
+        return self.tally
+
+    @asynccontextmanager
+    async def flowing(self) -> AsyncIterator[None]:
+        """Let the traffic flow; at the end, wait for open requests and send the clicks that are still to come."""
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+        async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+            self._flowing = True
+            asking = asyncio.create_task(self._ask_forever(session))
+            clicking = asyncio.create_task(self._click_forever(session))
+            try:
+                yield
+                self._flowing = False
+                await asking
+            finally:
+                for task in (asking, clicking):
+                    task.cancel()
+                await asyncio.gather(asking, clicking, return_exceptions=True)
+            await self._send_clicks(session, due_s=float("inf"))
+
+    async def _ask_forever(self, session: aiohttp.ClientSession) -> None:
+        due = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            while self._flowing:
+                for request in self._market.requests(_CHUNK):
+                    due = max(due + self._interval_s, time.perf_counter() - 1.0)
+                    await asyncio.sleep(due - time.perf_counter())
+                    group.create_task(self._ask(session, request, self.tally))
+
+    async def _ask(self, session: aiohttp.ClientSession, request: SlateRequest, tally: Tally) -> None:
+        body = msgspec.json.encode(
+            {"context": request.context, "candidates": request.candidates, "values": request.bids}
+        )
+        headers = {REQUEST_ID_HEADER: request.request_id, "content-type": "application/json"}
+        sent = time.perf_counter()
+        try:
+            async with session.post(f"{self._route_url}/rank", data=body, headers=headers) as answer:
+                content = await answer.read()
+        except (aiohttp.ClientError, TimeoutError):
+            tally.lost += 1
+            return
+        version = answer.headers.get(VERSION_HEADER)
+        if version is None:
+            tally.lost += 1
+            return
+        latency_ms = 1_000 * (time.perf_counter() - sent)
+        answers = tally.versions[int(version)]
+        answers.requests += 1
+        answers.latency_ms.append(latency_ms)
+        if answer.ok:
+            answers.slow += latency_ms > self._slo_latency_ms
+            self._show(request, _ranking.decode(content).order[0])
+        else:
+            answers.failed += 1
+
+    def _show(self, request: SlateRequest, winner: int) -> None:
+        click = self._market.click(request, winner)
+        if click.clicked:
+            outcome = {"request_id": request.request_id, "label": 1, "time_s": time.time() + click.delay_s}
+            self._clicks.append((time.time() + click.delay_s, outcome | {"value": click.value}))
+
+    async def _click_forever(self, session: aiohttp.ClientSession) -> None:
+        while True:
+            await asyncio.sleep(_FEEDBACK_S)
+            await self._send_clicks(session, due_s=time.time())
+
+    async def _send_clicks(self, session: aiohttp.ClientSession, due_s: float) -> None:
+        due = [outcome for when_s, outcome in self._clicks if when_s <= due_s]
+        if not due:
+            return
+        headers = {"authorization": f"Bearer {self._token}"}
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # sent again next time
+            async with session.post(f"{self._route_url}/feedback", json=due, headers=headers) as answer:
+                if answer.ok:
+                    self._clicks = [click for click in self._clicks if click[0] > due_s]
+                    self.clicks_sent += len(due)

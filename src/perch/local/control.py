@@ -1,0 +1,82 @@
+"""The control server of the local platform: what `perch status`, `perch rollout` and their like talk to.
+
+Loopback only, and every request carries the platform's token.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from perch.core.types import Command
+from perch.errors import PerchError, UsageError
+from perch.local.platform import Platform
+from perch.settings import parse_declaration
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Release(msgspec.Struct, forbid_unknown_fields=True):
+    """The wish to roll a version out."""
+
+    declaration: str
+    """The declaration's text: the wanted version and the policy."""
+
+    override: bool = False
+    """Release the version even when it is in quarantine."""
+
+
+def control_app(platform: Platform, clock: Callable[[], float]) -> Starlette:
+    """The control server of `platform`; answers errors as `{"error": sentence, "exit_code": n}`."""
+
+    async def status(_: Request) -> Response:
+        return JSONResponse(_status(platform))
+
+    async def release(request: Request) -> Response:
+        wish = msgspec.json.decode(await request.body(), type=Release)
+        spec = parse_declaration(wish.declaration, source="The declaration").spec
+        assert spec.version is not None, "the client checks that a version is wanted"
+        name = await platform.service.release(spec.version, spec.policy, clock(), override=wish.override)
+        return JSONResponse({"rollout": name})
+
+    async def command(request: Request) -> Response:
+        platform.service.command(_command(request.path_params["command"]))
+        return JSONResponse(_status(platform), status_code=202)
+
+    def guarded(endpoint: Endpoint) -> Endpoint:
+        async def checked(request: Request) -> Response:
+            given = request.headers.get("authorization", "").removeprefix("Bearer ")
+            if not secrets.compare_digest(given.encode(), platform.token.encode()):
+                return JSONResponse({"error": "This needs the platform's token.", "exit_code": 1}, status_code=401)
+            try:
+                return await endpoint(request)
+            except (msgspec.ValidationError, msgspec.DecodeError) as error:
+                return JSONResponse({"error": f"The request is malformed: {error}.", "exit_code": 2}, status_code=400)
+            except PerchError as error:
+                return JSONResponse({"error": str(error), "exit_code": error.exit_code}, status_code=409)
+
+        return checked
+
+    return Starlette(
+        routes=[
+            Route("/status", guarded(status)),
+            Route("/rollout", guarded(release), methods=["POST"]),
+            Route("/rollout/{command}", guarded(command), methods=["POST"]),
+        ]
+    )
+
+
+def _status(platform: Platform) -> dict[str, Any]:
+    return asdict(platform.service.status()) | {"route": platform.route_url, "collector": platform.collector_url}
+
+
+def _command(name: str) -> Command:
+    if name not in set(Command):
+        raise UsageError(f"There is no command {name!r}. Known: {', '.join(Command)}.")
+    return Command(name)

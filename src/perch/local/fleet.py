@@ -1,0 +1,124 @@
+"""The fleet of one machine: a serving process for each version."""
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from perch.adapters.registry.port import ModelRegistry
+from perch.errors import ModelError, PlatformError
+from perch.local.processes import Child, free_port
+
+_READY_TIMEOUT_S = 60.0
+_RESTART_PAUSE_S = 1.0
+
+
+@dataclass(slots=True)
+class _Server:
+    child: Child
+    command: tuple[str, ...]
+    port: int
+    started_s: float
+
+
+class LocalFleet:
+    """Starts, watches and stops the serving processes of one model.
+
+    A process that dies is started again at the same port, at most once a second: until it is back, its arm answers
+    nothing, which the rollout sees as such.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        registry: ModelRegistry,
+        folder: Path,
+        *,
+        slo_latency_ms: float,
+        collector_port: int,
+        token_file: Path,
+        allow_faults: bool = False,
+    ) -> None:
+        self._model = model
+        self._registry = registry
+        self._folder = folder
+        self._slo_latency_ms = slo_latency_ms
+        self._collector_port = collector_port
+        self._token_file = token_file
+        self._allow_faults = allow_faults
+        self._servers: dict[int, _Server] = {}
+        self._client = httpx.AsyncClient(timeout=2.0)
+
+    async def start(self, version: int) -> None:
+        """Fetch a version's package, check it, serve it, and return when it answers."""
+        if version in self._servers:
+            return
+        port = free_port()
+        command = await asyncio.to_thread(self._command, version, port)
+        server = self._launch(version, command, port)
+        try:
+            await server.child.wait_ready(lambda: self._ready(server.port), timeout_s=_READY_TIMEOUT_S)
+        except PlatformError as error:
+            server.child.kill()
+            if server.child.exit_code == ModelError.exit_code:
+                raise ModelError(f"Version {version} of {self._model} is not served: {error}") from None
+            raise
+        self._servers[version] = server
+
+    async def stop(self, version: int) -> None:
+        """Let a version finish its requests and stop it."""
+        server = self._servers.pop(version, None)
+        if server is not None:
+            await server.child.stop()
+
+    async def close(self) -> None:
+        """Stop every version."""
+        for version in list(self._servers):
+            await self.stop(version)
+        await self._client.aclose()
+
+    def endpoints(self) -> Mapping[int, str]:
+        """Address of each version."""
+        return {version: f"127.0.0.1:{server.port}" for version, server in self._servers.items()}
+
+    def children(self) -> list[Child]:
+        """The processes that run."""
+        return [server.child for server in self._servers.values()]
+
+    def revive(self) -> list[str]:
+        """Start again what has died; returns a sentence for each."""
+        told = []
+        for version, server in self._servers.items():
+            if server.child.exit_code is None or time.monotonic() - server.started_s < _RESTART_PAUSE_S:
+                continue
+            told.append(f"Version {version} ended with exit code {server.child.exit_code} and is started again.")
+            self._servers[version] = self._launch(version, server.command, server.port)
+        return told
+
+    def _command(self, version: int, port: int) -> tuple[str, ...]:
+        registered = self._registry.get(self._model, version)
+        package = self._registry.fetch(self._model, version, self._folder / "models")
+        return (
+            *(sys.executable, "-m", "perch.serving"),
+            *("--package", str(package), "--digest", registered.digest),
+            *("--model", self._model, "--version", str(version), "--port", str(port)),
+            *("--slo-latency-ms", str(self._slo_latency_ms)),
+            *("--collector", f"http://127.0.0.1:{self._collector_port}", "--token-file", str(self._token_file)),
+            *(("--allow-faults",) if self._allow_faults else ()),
+        )
+
+    def _launch(self, version: int, command: tuple[str, ...], port: int) -> _Server:
+        log = self._folder / "log" / f"v{version}.log"
+        child = Child(f"The server of version {version}", command, log)
+        return _Server(child, command, port, time.monotonic())
+
+    async def _ready(self, port: int) -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            answer = await self._client.get(f"http://127.0.0.1:{port}/v2/health/ready")
+            return answer.status_code == httpx.codes.OK
+        return False

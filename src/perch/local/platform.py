@@ -1,0 +1,185 @@
+"""The platform: everything that serves, splits, counts and decides on one machine, started and stopped together.
+
+Envoy carries the traffic, one process serves each version, the collector takes outcomes, and the rollout loop ticks
+once a second in this process. Everything it writes stands in one folder.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from perch.adapters.metrics.scrape import ScrapeSource
+from perch.adapters.registry.port import ModelRegistry
+from perch.adapters.traffic import envoy
+from perch.errors import PerchError
+from perch.local.fleet import LocalFleet
+from perch.local.processes import Child, check_port_free, free_port
+from perch.rollout.service import Ports, Service
+from perch.settings import ModelService
+from perch.signals import names
+
+TICK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What runs, and where it is reached."""
+
+    service: Service
+    fleet: LocalFleet
+    router: envoy.EnvoyFileRouter
+    route_url: str
+    collector_url: str
+    token: str
+    folder: Path
+    helpers: tuple[Child, ...]
+    """The processes beside the versions' own: the proxy and the collector."""
+
+    def children(self) -> list[Child]:
+        """Every process of the platform."""
+        return [*self.helpers, *self.fleet.children()]
+
+    def fault_url(self, version: int) -> str:
+        """Where the fault switches of a version are set."""
+        return f"http://{self.fleet.endpoints()[version]}/faults"
+
+
+@asynccontextmanager
+async def platform(
+    declaration: ModelService,
+    registry: ModelRegistry,
+    folder: Path,
+    *,
+    port: int,
+    allow_faults: bool = False,
+    notify: Callable[[str], None],
+) -> AsyncIterator[Platform]:
+    """Start the platform and stop it at the end, whatever ends it.
+
+    Args:
+        declaration: the ModelService to run.
+        registry: holds its versions.
+        folder: where state, logs and the proxy's files go; made when it is missing.
+        port: port of the route on the loopback interface.
+        allow_faults: let the versions be broken on purpose.
+        notify: told what happens, a sentence at a time.
+
+    Raises:
+        PlatformError: the port is taken, or a process does not come up.
+        RolloutError: there is no baseline to serve.
+    """
+    check_port_free(port, "the route")
+    token_file = _write_token(folder / "token")
+    collector_port, admin_port = free_port(), free_port()
+    spec = declaration.spec
+    async with contextlib.AsyncExitStack() as stack:
+        collector = Child(
+            "The outcome collector",
+            _collector_command(collector_port, folder, token_file, spec.attribution_window_s),
+            folder / "log" / "collector.log",
+        )
+        stack.push_async_callback(collector.stop)
+        envoy.bootstrap(
+            folder / "envoy",
+            service=declaration.name,
+            route_port=port,
+            admin_port=admin_port,
+            feedback=f"127.0.0.1:{collector_port}",
+        )
+        proxy = Child("Envoy", envoy.command(folder / "envoy"), folder / "log" / "envoy.log")
+        stack.push_async_callback(proxy.stop)
+        router = envoy.EnvoyFileRouter(folder / "envoy")
+        fleet = LocalFleet(
+            spec.model,
+            registry,
+            folder,
+            slo_latency_ms=spec.slo.latency_p99_ms,
+            collector_port=collector_port,
+            token_file=token_file,
+            allow_faults=allow_faults,
+        )
+        stack.push_async_callback(fleet.close)
+        metrics = ScrapeSource(lambda: {str(version): address for version, address in fleet.endpoints().items()})
+        stack.push_async_callback(metrics.close)
+        service = Service(
+            declaration.name,
+            spec.model,
+            Ports(registry, fleet, router, metrics),
+            folder,
+            slo=spec.slo,
+            grid=names.grid(spec.slo.latency_p99_ms),
+            baseline_share=spec.policy.baseline_share,
+            notify=notify,
+        )
+        async with httpx.AsyncClient(timeout=1.0) as client:
+            await proxy.wait_ready(lambda: _answers(client, f"http://127.0.0.1:{admin_port}/ready"), timeout_s=20)
+            await collector.wait_ready(
+                lambda: _answers(client, f"http://127.0.0.1:{collector_port}/healthz"), timeout_s=20
+            )
+        await service.open(spec.baseline)
+        stack.push_async_callback(service.close)
+        running = Platform(
+            service=service,
+            fleet=fleet,
+            router=router,
+            route_url=f"http://127.0.0.1:{port}",
+            collector_url=f"http://127.0.0.1:{collector_port}",
+            token=token_file.read_text(),
+            folder=folder,
+            helpers=(collector, proxy),
+        )
+        loop = asyncio.create_task(_tick_forever(running, notify))
+        stack.push_async_callback(_cancel, loop)
+        yield running
+
+
+def _collector_command(port: int, folder: Path, token_file: Path, window_s: float) -> list[str]:
+    store = folder / "events.sqlite"
+    return [
+        *(sys.executable, "-m", "perch.signals.collector"),
+        *("--port", str(port), "--store", str(store), "--token-file", str(token_file)),
+        *("--attribution-window-s", str(window_s)),
+    ]
+
+
+async def _tick_forever(running: Platform, notify: Callable[[str], None]) -> None:
+    """Tick on the second; a tick that takes longer delays the next one and is not made up for."""
+    due = time.monotonic()
+    while True:
+        for sentence in running.fleet.revive():
+            notify(sentence)
+        try:
+            await running.service.tick(time.time())
+        except PerchError as error:
+            notify(f"A tick failed; the traffic stays as it is. {error}")
+        due = max(due + TICK_S, time.monotonic())
+        await asyncio.sleep(due - time.monotonic())
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def _answers(client: httpx.AsyncClient, url: str) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return (await client.get(url)).status_code == httpx.codes.OK
+    return False
+
+
+def _write_token(path: Path) -> Path:
+    """Make the token that control, feedback and fault switches ask for, readable by its owner only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_text(secrets.token_urlsafe(32), encoding="utf-8")
+    return path

@@ -1,0 +1,80 @@
+"""One rollout as it is written down between two ticks: enough to go on after a crash as if nothing had happened."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from perch.core import Policy, State
+from perch.core.codec import dumps, loads
+from perch.core.types import Action, Arm, Counts, Phase
+
+Totals = Mapping[str, Mapping[str, Counts]]
+"""What each serving process (by its version's number) has counted since it started, by arm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to make a version the champion."""
+
+    name: str
+    """Folder of its ledger: the version and how often it has been tried, such as `v3-1`."""
+
+    version: int
+    champion: int
+    """The version that a rollback returns to."""
+
+    baseline: int
+    """The version to fall back to; may be the champion itself."""
+
+    policy: Policy
+    state: State
+    totals: Totals
+    """The counters as the last tick saw them: what comes on top belongs to the next tick."""
+
+    tick: int = 0
+
+    sentence: str = ""
+    """Why it stands as it does: the last decision's sentence."""
+
+    @property
+    def sources(self) -> dict[Arm, str]:
+        """Which process counts for which arm."""
+        arms = {Arm.STABLE: self.champion, Arm.CANARY: self.version, Arm.SHADOW: self.version}
+        if self.baseline != self.champion:
+            arms[Arm.BASELINE] = self.baseline
+        return {arm: str(version) for arm, version in arms.items()}
+
+    @property
+    def done(self) -> bool:
+        """The rollout has ended."""
+        return self.state.phase is Phase.DONE
+
+    @property
+    def entitled(self) -> int:
+        """The version that is the champion by what has been decided so far."""
+        if self.state.outcome is Action.FALL_BACK:
+            return self.baseline
+        if self.state.phase in {Phase.GUARD, Phase.CONFIRM} or self.state.outcome is Action.PROMOTE:
+            return self.version
+        return self.champion
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a service remembers between two starts."""
+
+    champion: int
+    baseline: int
+    attempt: Attempt | None = None
+
+
+def save(standing: Standing, path: Path) -> None:
+    """Write it down, all or nothing."""
+    draft = path.with_suffix(".tmp")
+    draft.write_text(dumps(standing), encoding="utf-8")
+    draft.replace(path)
+
+
+def load(path: Path) -> Standing | None:
+    """Read it back; `None` when nothing was written yet."""
+    return loads(Standing, path.read_text(encoding="utf-8")) if path.exists() else None

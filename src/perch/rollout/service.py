@@ -1,0 +1,336 @@
+"""One served model over time: which version each arm runs, and the rollout in progress.
+
+ORDER OF WRITES
+
+A crash may come between any two steps, and the end must be the same. A weight that goes down is routed before it is
+recorded, so that a harm once seen is not served again; a weight that goes up is recorded before it is routed, so that
+no traffic goes where no record says why. The counters of the last tick are part of the record: what a crash hid is
+seen by the next tick.
+
+WHAT IS DERIVED
+
+Roles, quarantine and running processes follow from the record and are brought about at each tick until they agree. A
+registry that is away therefore delays them and stops nothing.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from perch.adapters.fleet.port import Fleet
+from perch.adapters.metrics.port import MetricsSource
+from perch.adapters.registry.port import ModelRegistry, Role
+from perch.adapters.traffic.port import TrafficRouter
+from perch.core import Policy, Slo, begin, decide, reference
+from perch.core.types import Action, Arm, Command, Counts, Decision, Grid, Phase, Weights
+from perch.errors import RegistryError, RolloutError
+from perch.rollout.attempt import Attempt, Standing, Totals, load, save
+from perch.rollout.expectation import expected_ratio
+from perch.rollout.ledger import Ledger
+from perch.signals.observe import observe
+
+_DRAIN_S = 2.0
+"""Between a version's last weight and the end of its process: the router applies the change, requests in flight end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything outside that a service acts on."""
+
+    registry: ModelRegistry
+    fleet: Fleet
+    router: TrafficRouter
+    metrics: MetricsSource
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a service stands now."""
+
+    name: str
+    model: str
+    arms: Mapping[str, int]
+    """Version by arm."""
+
+    weights: Weights
+    rollout: str | None
+    """The rollout in progress, or the last one."""
+
+    phase: Phase | None
+    outcome: Action | None
+    e_value: float
+    sentence: str
+    paused: bool
+
+
+class Service:
+    """Runs one ModelService through the ports.
+
+    All methods are called from one event loop; `release` and `tick` are the only ones that move a weight.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: str,
+        ports: Ports,
+        folder: Path,
+        *,
+        slo: Slo,
+        grid: Grid,
+        baseline_share: float,
+        notify: Callable[[str], None],
+    ) -> None:
+        self._name = name
+        self._model = model
+        self._ports = ports
+        self._folder = folder
+        self._slo = slo
+        self._grid = grid
+        self._baseline_share = baseline_share
+        self._notify = notify
+        self._standing = Standing(champion=0, baseline=0)
+        self._last: Decision | None = None
+        self._command: Command | None = None
+        self._prepared: set[int] = set()
+        self._settled = False
+        self._retiring: set[asyncio.Task[None]] = set()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    async def open(self, baseline: int | None = None) -> None:
+        """Bring up what ran when the service was last closed, or else the champion and the baseline.
+
+        `baseline` is the declared baseline's version, `None` for the one that holds the role in the registry.
+
+        Raises:
+            RolloutError: no version holds the role of the baseline, so there is nothing safe to serve.
+        """
+        remembered = load(self._file)
+        if remembered is None:
+            remembered = await asyncio.to_thread(self._first_standing, baseline)
+        self._standing = remembered
+        await asyncio.gather(*(self._ports.fleet.start(version) for version in sorted(self._needed())))
+        attempt = self._standing.attempt
+        await self._route(attempt.state.weights if attempt and self.rolling else self._resting_weights())
+
+    async def close(self) -> None:
+        """Wait for the versions that are being stopped."""
+        await asyncio.gather(*self._retiring)
+
+    async def prepare(self, version: int) -> None:
+        """Warm a version ahead of its release."""
+        self._prepared.add(version)
+        await self._ports.fleet.start(version)
+
+    async def release(self, version: int, policy: Policy, now_s: float, *, override: bool = False) -> str:
+        """Begin a rollout of `version` and return its name.
+
+        Raises:
+            RolloutError: another rollout is in progress, or the version is the champion already or quarantined.
+            RegistryError: the version is unknown.
+        """
+        last = self._standing.attempt
+        if last is not None and not last.done:
+            raise RolloutError(f"Rollout {last.name} is still in progress. Wait for its end, or roll it back first.")
+        if version == self._standing.champion:
+            raise RolloutError(f"Version {version} is the champion already. There is nothing to roll out.")
+        wanted = await asyncio.to_thread(self._ports.registry.get, self._model, version)
+        if wanted.quarantine and not override:
+            raise RolloutError(
+                f"Version {version} is in quarantine: {wanted.quarantine} Release a mended version instead, or insist "
+                "with --override."
+            )
+        champion = await asyncio.to_thread(self._ports.registry.get, self._model, self._standing.champion)
+        await self._ports.fleet.start(version)
+        self._prepared.discard(version)
+        attempt = self._begin(version, policy, expected_ratio(wanted, champion), await self._totals(), now_s)
+        self._last, self._settled = None, False
+        self._ledger(attempt).begin(attempt)
+        self._remember(attempt)
+        await self._route(attempt.state.weights)
+        return attempt.name
+
+    def command(self, command: Command) -> None:
+        """Hand a person's wish to the next tick; raises `RolloutError` when no rollout is in progress."""
+        if not self.rolling:
+            raise RolloutError(f"No rollout is in progress, so there is nothing to {command.replace('_', ' ')}.")
+        self._command = command
+
+    @property
+    def rolling(self) -> bool:
+        """A rollout is in progress."""
+        attempt = self._standing.attempt
+        return attempt is not None and not attempt.done
+
+    async def tick(self, now_s: float) -> Decision | None:
+        """See what was counted, decide, act and record; `None` when no rollout is in progress."""
+        before = self._standing.attempt
+        if before is None or before.done:
+            await self._settle()
+            return None
+        command, self._command = self._command, None
+        observation, totals = observe(
+            before.tick + 1,
+            now_s,
+            previous=before.totals,
+            current=await self._ports.metrics.read(),
+            deployed=before.sources,
+            command=command,
+        )
+        state, decision = decide(before.state, observation, before.policy)
+        after = replace(before, state=state, totals=totals, tick=observation.tick, sentence=decision.sentence)
+        self._last = decision
+        self._settled = self._settled and after.entitled == before.entitled and not after.done
+        self._ledger(after).tick(observation, decision)
+        await self._act(before, after)
+        if after.done:
+            await self._end(after, now_s)
+        await self._settle()
+        return decision
+
+    def status(self) -> Status:
+        """Where the service stands."""
+        attempt, last = self._standing.attempt, self._last
+        return Status(
+            name=self._name,
+            model=self._model,
+            arms={arm.value: version for arm, version in self._arms().items()},
+            weights=self._ports.router.weights(),
+            rollout=attempt.name if attempt else None,
+            phase=attempt.state.phase if attempt else None,
+            outcome=attempt.state.outcome if attempt else None,
+            e_value=last.e_value if last else 1.0,
+            sentence=attempt.sentence if attempt else "There has been no rollout yet.",
+            paused=attempt.state.paused if attempt else False,
+        )
+
+    def ledger_file(self, name: str) -> Path:
+        """Where the ledger of a rollout stands."""
+        return self._folder / "rollouts" / name / "ledger.jsonl"
+
+    # --- what a tick does -------------------------------------------------------------------------------------------
+
+    async def _act(self, before: Attempt, after: Attempt) -> None:
+        """Route and record, in the order that is safe for the direction of the change."""
+        if after.state.weights == before.state.weights:
+            self._remember(after)
+        elif after.state.weights.canary <= before.state.weights.canary:
+            await self._route(after.state.weights)
+            self._remember(after)
+        else:
+            self._remember(after)
+            await self._route(after.state.weights)
+
+    async def _end(self, attempt: Attempt, now_s: float) -> None:
+        """Give the arms to the versions that have earned them; nothing is the canary any more."""
+        self._ledger(attempt).end(now_s, str(attempt.state.outcome), attempt.sentence)
+        self._standing = replace(self._standing, champion=attempt.entitled)
+        save(self._standing, self._file)
+        await self._route(self._resting_weights())
+        self._notify(f"Rollout {attempt.name} has ended. {attempt.sentence}")
+
+    async def _settle(self) -> None:
+        """Bring roles, quarantine and processes in line with the record; what fails is tried again at the next tick."""
+        attempt = self._standing.attempt
+        if attempt is None or self._settled:
+            return
+        try:
+            await asyncio.to_thread(self._write_roles, attempt)
+        except RegistryError as error:
+            self._notify(f"The registry does not take the roles; the next tick tries again. {error}")
+            return
+        self._settled = True
+        for version in set(self._ports.fleet.endpoints()) - self._needed() - self._prepared:
+            task = asyncio.create_task(self._retire(version))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    def _write_roles(self, attempt: Attempt) -> None:
+        registry = self._ports.registry
+        registry.assign(self._model, Role.CHAMPION, attempt.entitled)
+        if attempt.done and attempt.state.cause is not None and attempt.state.cause.quarantines:
+            blamed = {attempt.version, attempt.champion} - {attempt.entitled}
+            if attempt.state.outcome is Action.ROLL_BACK:
+                blamed = {attempt.version}
+            for version in sorted(blamed):
+                registry.quarantine(self._model, version, attempt.sentence)
+
+    async def _retire(self, version: int) -> None:
+        await asyncio.sleep(_DRAIN_S)
+        if version not in self._needed() | self._prepared:
+            await self._ports.fleet.stop(version)
+
+    # --- what follows from the record -------------------------------------------------------------------------------
+
+    def _first_standing(self, declared_baseline: int | None) -> Standing:
+        registry = self._ports.registry
+        if declared_baseline is not None:
+            registry.assign(self._model, Role.BASELINE, registry.get(self._model, declared_baseline).version)
+        baseline = registry.holder(self._model, Role.BASELINE)
+        if baseline is None:
+            raise RolloutError(
+                f"No version of {self._model} holds the role of the baseline, so there is nothing safe to serve. "
+                "Train one with `perch train`."
+            )
+        champion = registry.holder(self._model, Role.CHAMPION) or baseline
+        return Standing(champion=champion.version, baseline=baseline.version)
+
+    def _begin(
+        self, version: int, policy: Policy, expected: tuple[float, ...] | None, totals: Totals, now_s: float
+    ) -> Attempt:
+        standing = self._standing
+        fixed = reference(self._live_counts(totals, standing.champion), self._grid, self._slo, expected)
+        arms = [Arm.STABLE, Arm.CANARY] + ([Arm.BASELINE] if standing.baseline != standing.champion else [])
+        tries = len(list((self._folder / "rollouts").glob(f"v{version}-*")))
+        return Attempt(
+            name=f"v{version}-{tries + 1}",
+            version=version,
+            champion=standing.champion,
+            baseline=standing.baseline,
+            policy=policy,
+            state=begin(policy, self._slo, fixed, arms, now_s),
+            totals=totals,
+        )
+
+    def _live_counts(self, totals: Totals, version: int) -> Counts:
+        """What a version has counted under live traffic, whatever arm it was then."""
+        by_arm = totals.get(str(version), {})
+        counts = [by_arm[arm] for arm in (Arm.BASELINE, Arm.STABLE, Arm.CANARY) if arm in by_arm]
+        return sum(counts, start=Counts.none(self._grid))
+
+    def _needed(self) -> set[int]:
+        return set(self._arms().values())
+
+    def _arms(self) -> dict[Arm, int]:
+        standing = self._standing
+        arms = {Arm.STABLE: standing.champion}
+        if standing.baseline != standing.champion:
+            arms[Arm.BASELINE] = standing.baseline
+        if standing.attempt and self.rolling:
+            arms[Arm.CANARY] = standing.attempt.version
+        return arms
+
+    def _resting_weights(self) -> Weights:
+        share = self._baseline_share if self._standing.baseline != self._standing.champion else 0.0
+        return Weights(baseline=share, stable=1 - share)
+
+    async def _route(self, weights: Weights) -> None:
+        running = self._ports.fleet.endpoints()
+        endpoints = {arm: running[version] for arm, version in self._arms().items()}
+        await asyncio.to_thread(self._ports.router.route, endpoints, weights)
+
+    async def _totals(self) -> Totals:
+        read = await self._ports.metrics.read()
+        return {source: totals for source, totals in read.items() if totals is not None}
+
+    def _remember(self, attempt: Attempt) -> None:
+        self._standing = replace(self._standing, attempt=attempt)
+        save(self._standing, self._file)
+
+    def _ledger(self, attempt: Attempt) -> Ledger:
+        return Ledger(self.ledger_file(attempt.name))
+
+    @property
+    def _file(self) -> Path:
+        return self._folder / "service.json"

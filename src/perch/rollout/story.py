@@ -1,0 +1,39 @@
+"""The story of a rollout, for a person: what changed, when, and why."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from perch.rollout.ledger import entries
+
+
+def story(path: Path) -> Iterator[str]:
+    """The lines of a ledger that tell something new: the begin, each change of mind or weight, notes and the end."""
+    last: tuple[object, ...] = ()
+    for entry in entries(path):
+        match entry["kind"]:
+            case "begin":
+                attempt = entry["attempt"]
+                yield (
+                    f"Rollout {attempt['name']}: version {attempt['version']} asks to replace champion "
+                    f"{attempt['champion']}; the baseline is version {attempt['baseline']}."
+                )
+            case "tick":
+                decision, now_s = entry["decision"], entry["observation"]["now_s"]
+                turn = (decision["action"], decision["phase"], *decision["weights"].values())
+                if turn[1:] != last[1:] or (turn[0] != last[0] and turn[0] != "hold"):
+                    shares = _shares(decision["weights"])
+                    yield f"{_clock(now_s)}  {decision['action']:<9} {shares}  {decision['sentence']}"
+                last = turn
+            case "note":
+                yield f"{_clock(entry['now_s'])}  note      {entry['sentence']}"
+            case _:
+                yield f"{_clock(entry['now_s'])}  ended     {entry['outcome']}: {entry['sentence']}"
+
+
+def _clock(now_s: float) -> str:
+    return datetime.fromtimestamp(now_s, tz=UTC).strftime("%H:%M:%S")
+
+
+def _shares(weights: dict[str, float]) -> str:
+    return "/".join(f"{100 * weights[arm]:.0f}" for arm in ("baseline", "stable", "canary")) + " %"
