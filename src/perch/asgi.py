@@ -9,10 +9,14 @@ import hmac
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from perch.errors import PlatformError, UsageError
+
+if TYPE_CHECKING:
+    import uvicorn
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -28,6 +32,8 @@ DRAIN_S = 5
 """Time that requests in flight have to finish after SIGTERM, in seconds."""
 
 JSON = b"application/json"
+
+_NOTHING: AbstractAsyncContextManager[object] = nullcontext()
 
 
 class Refusal(Exception):  # noqa: N818 - the caller's mistake, not an error of ours
@@ -113,15 +119,22 @@ def require_token(headers: Headers, token: str) -> None:
         raise Refusal(401, "This needs the header `Authorization: Bearer TOKEN`, with the token of the server's file.")
 
 
-def run(app: App, host: str, port: int, *, name: str) -> None:
+def run(app: App, host: str, port: int, *, name: str, beside: AbstractAsyncContextManager[object] = _NOTHING) -> None:
     """Serve an application until SIGTERM or SIGINT, then let requests in flight finish.
+
+    Args:
+        app: What is served.
+        host: Address to listen on.
+        port: Port to listen on.
+        name: What is served, in a person's words.
+        beside: Entered before the first request, left after the last one.
 
     Raises:
         PlatformError: the port is taken, or the application did not start.
     """
     # Servers are not needed by those who only use the functions above.
-    import uvicorn  # noqa: PLC0415
-    import uvloop  # noqa: PLC0415
+    import uvicorn
+    import uvloop
 
     listener = _bind(host, port, name)
     config = uvicorn.Config(
@@ -140,9 +153,16 @@ def run(app: App, host: str, port: int, *, name: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     with listener:
-        uvloop.run(server.serve(sockets=[listener]))
+        uvloop.run(_serve(server, listener, beside))
     if not server.started:
         raise PlatformError(f"{name} did not start; the lines above say why.")
+
+
+async def _serve(
+    server: "uvicorn.Server", listener: socket.socket, beside: AbstractAsyncContextManager[object]
+) -> None:
+    async with beside:
+        await server.serve(sockets=[listener])
 
 
 def _bind(host: str, port: int, name: str) -> socket.socket:

@@ -1,0 +1,1 @@
+"""The process that answers predictions: one process, one version of one model."""

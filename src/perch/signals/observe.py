@@ -5,7 +5,6 @@ as `shadow` beside `canary`). Counters start from zero when a process restarts, 
 """
 
 from collections.abc import Mapping
-from operator import sub
 from typing import TypeAlias
 
 from perch.core.types import Arm, Command, Counts, Observation
@@ -21,8 +20,8 @@ def difference(previous: Counts | None, current: Counts) -> Counts:
     reading ever (`previous` is `None`) only tells where to count from.
     """
     if previous is None:
-        return _subtract(current, current)
-    return current if _restarted(previous, current) else _subtract(current, previous)
+        return current - current
+    return current if _restarted(previous, current) else current - previous
 
 
 def observe(
@@ -65,12 +64,3 @@ def _restarted(previous: Counts, current: Counts) -> bool:
     before = (previous.requests, previous.failed, *previous.latency, *previous.scores)
     after = (current.requests, current.failed, *current.latency, *current.scores)
     return any(b > a for b, a in zip(before, after, strict=True))
-
-
-def _subtract(left: Counts, right: Counts) -> Counts:
-    return Counts(
-        left.requests - right.requests,
-        left.failed - right.failed,
-        tuple(map(sub, left.latency, right.latency)),
-        tuple(map(sub, left.scores, right.scores)),
-    )

@@ -10,8 +10,9 @@ class MetricsSource(Protocol):
     """Reads what the serving processes counted since they started."""
 
     async def read(self) -> Mapping[str, Mapping[str, Counts] | None]:
-        """The totals of each source by arm label, all on the same grid.
+        """The totals of each source (a serving process) by the label of the arm.
 
-        `None`: this source did not answer in time, or not with counts of this grid. Never raises for one of them.
+        `None`: this source did not answer in time, or not with counts. That is told apart from an arm without
+        requests, and never raises.
         """
         ...

@@ -1,0 +1,94 @@
+"""Serves one version of one model: `python -m perch.serving --package DIR --digest SHA256 --model NAME ...`."""
+
+import argparse
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+from perch import asgi
+from perch.errors import ModelError, PerchError, UsageError
+from perch.serving.app import Application
+from perch.serving.bento import bento_app
+from perch.serving.emitter import Emitter
+from perch.serving.faults import FaultSwitch
+from perch.serving.meters import Meters
+from perch.serving.predictor import Predictor
+from perch.serving.question import Identity
+from perch.serving.scoring import Score, check, score_with
+from perch.signals import names
+from perch.workload.package import load_package
+from perch.workload.schema import Schema
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Load the package, check it, and answer until SIGTERM.
+
+    Raises:
+        UsageError: the options contradict each other, or the token file cannot be read.
+        ModelError: the package is corrupt, has another digest, or its model cannot score.
+        PlatformError: the port is taken.
+    """
+    options = _parser().parse_args(arguments)
+    token = _token(options)
+    scorer = load_package(options.package, options.digest)
+    score = score_with(scorer)
+    _try_out(score, scorer.schema)
+    identity = Identity(options.model, options.version)
+    meters = Meters(identity, names.grid(options.slo_latency_ms), scorer.schema)
+    switch = FaultSwitch(score, scorer.schema)
+    emitter = Emitter(options.collector, token, meters.drop_events) if options.collector and token else None
+    predictor = Predictor(identity, switch, meters, emitter.offer if emitter else _ignore)
+    app = Application(
+        identity,
+        scorer.schema,
+        predictor,
+        meters,
+        switch,
+        fault_token=token if options.allow_faults else None,
+        rest=bento_app(scorer.schema, score),
+    )
+    name = f"The server of {identity.model} version {identity.version}"
+    asgi.run(app, options.host, options.port, name=name, beside=emitter or nullcontext())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m perch.serving", description="Serves one version of one model.")
+    parser.add_argument("--package", type=Path, required=True, help="folder of the packaged model")
+    parser.add_argument("--digest", required=True, help="sha256 that the package's manifest must have")
+    parser.add_argument("--model", required=True, help="name of the model")
+    parser.add_argument("--version", required=True, help="version of the model")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--slo-latency-ms", type=float, required=True, help="becomes an edge of the latency histogram")
+    parser.add_argument("--collector", help="base URL that is told each prediction; needs --token-file")
+    parser.add_argument("--token-file", type=Path, help="file with the bearer token of the collector and of /faults")
+    parser.add_argument("--allow-faults", action="store_true", help="let /faults be switched; needs --token-file")
+    return parser
+
+
+def _token(options: argparse.Namespace) -> str | None:
+    if options.token_file is not None:
+        return asgi.read_token(options.token_file)
+    if options.collector or options.allow_faults:
+        raise UsageError("--collector and --allow-faults need a token; name a file that holds one with --token-file.")
+    return None
+
+
+def _try_out(score: Score, schema: Schema) -> None:
+    """Score one row before anybody asks: a model that cannot must not take traffic."""
+    try:
+        check(score({name: [None] for name in schema.inputs}).probabilities, rows=1)
+    except Exception as error:
+        raise ModelError(f"The model loads but cannot score ({error}); package it again.") from error
+
+
+def _ignore(_: object) -> None:
+    """Nobody wants to be told of predictions."""
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except PerchError as problem:
+        print(problem, file=sys.stderr)  # noqa: T201 - the command's only output
+        sys.exit(problem.exit_code)

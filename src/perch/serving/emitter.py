@@ -1,0 +1,82 @@
+"""Tells the collector what was predicted, without ever making a request wait.
+
+Events go into a bounded buffer; when it is full they are dropped and counted. A batch that the collector did not
+acknowledge is sent again: the collector ignores what it knows already, so nothing is counted twice.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
+from typing import Self
+
+import httpx
+import msgspec
+
+from perch.signals.events import Prediction
+
+CAPACITY = 10_000
+_BATCH = 500
+_INTERVAL_S = 0.2
+_TIMEOUT_S = 2.0
+
+
+class Emitter:
+    """Sends predictions in the background while its block lasts; what is left at the end gets one more attempt."""
+
+    def __init__(self, collector: str, token: str, dropped: Callable[[int], None], capacity: int = CAPACITY) -> None:
+        """Make an emitter.
+
+        Args:
+            collector: The collector's base URL.
+            token: Its bearer token.
+            dropped: Told the number of events that were given up.
+            capacity: Events kept while the collector does not answer.
+        """
+        self._client = httpx.AsyncClient(
+            base_url=collector, timeout=_TIMEOUT_S, headers={"authorization": f"Bearer {token}"}, trust_env=False
+        )
+        self._dropped = dropped
+        self._capacity = capacity
+        self._buffer: deque[Prediction] = deque()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        while self._buffer and await self._send():
+            pass
+        await self._client.aclose()
+
+    def offer(self, prediction: Prediction) -> None:
+        """Take an event, or drop it when the buffer is full. Costs less than a microsecond."""
+        if len(self._buffer) < self._capacity:
+            self._buffer.append(prediction)
+        else:
+            self._dropped(1)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(_INTERVAL_S)
+            while self._buffer and await self._send():
+                pass
+
+    async def _send(self) -> bool:
+        """Send the oldest events; they leave the buffer when the collector has them, or refuses them for good."""
+        batch = list(islice(self._buffer, _BATCH))
+        try:
+            response = await self._client.post("/v1/predictions", content=msgspec.json.encode(batch))
+        except httpx.HTTPError:
+            return False
+        if response.status_code >= 500:
+            return False
+        if response.status_code != 200:
+            self._dropped(len(batch))
+        for _ in batch:
+            self._buffer.popleft()
+        return True

@@ -1,0 +1,128 @@
+"""What a serving process counts: plain integers, one set for each arm, in the names of `perch.signals.names`.
+
+The arms are a fixed set and anything else counts as `direct`, so no request can make a new series. Everything runs
+in the event loop's thread, so a scrape sees all counts of the same moment.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+
+from perch.asgi import Headers
+from perch.core.types import Arm, Grid
+from perch.serving.question import Identity
+from perch.serving.scoring import Scores
+from perch.signals import exposition, names
+from perch.workload.schema import Schema
+
+DIRECT = "direct"
+"""The arm of requests that no router has stamped."""
+
+ARMS = (*(arm.value for arm in Arm), DIRECT)
+
+_HOST = b"host"
+_ARM = names.ARM_HEADER.encode()
+
+
+def log_odds(probability: float) -> float:
+    """Log-odds of a probability, kept within what float64 can tell from 0 and 1 (about ±36)."""
+    inside = min(max(probability, 2**-53), 1 - 2**-53)
+    return math.log(inside / (1 - inside))
+
+
+class Meter:
+    """The counters of one arm."""
+
+    def __init__(self, arm: str, grid: Grid, schema: Schema) -> None:
+        self.arm = arm
+        self._edges_s = [edge / 1000 for edge in grid.latency_ms]
+        self._score_edges = grid.score_logit
+        self.started = 0
+        self.finished = dict.fromkeys(names.OUTCOMES, 0)
+        self.latency = [0] * (len(grid.latency_ms) + 1)
+        self.latency_sum_s = 0.0
+        self.scores = [0] * (len(grid.score_logit) + 1)
+        self.score_sum = 0.0
+        self.rows = 0
+        self.missing = dict.fromkeys(schema.inputs, 0)
+        self.unseen = dict.fromkeys(schema.categorical, 0)
+
+    def finish(self, outcome: str, duration_s: float) -> None:
+        """A request ended, `duration_s` seconds after its arrival, with one of `names.OUTCOMES`."""
+        self.finished[outcome] += 1
+        if outcome == "ok":
+            self.latency[bisect_left(self._edges_s, duration_s)] += 1
+            self.latency_sum_s += duration_s
+
+    def scored(self, scores: Scores) -> None:
+        """Rows were scored."""
+        logit = log_odds(scores.probabilities[0])
+        self.scores[bisect_left(self._score_edges, logit)] += 1
+        self.score_sum += logit
+        self.rows += len(scores.probabilities)
+        for name, rows in scores.missing.items():
+            self.missing[name] += rows
+        for name, rows in scores.unseen.items():
+            self.unseen[name] += rows
+
+
+class Meters:
+    """The counters of a process."""
+
+    def __init__(self, identity: Identity, grid: Grid, schema: Schema) -> None:
+        self._arms = {arm.encode(): Meter(arm, grid, schema) for arm in ARMS}
+        self._labels = {arm: exposition.labels(**identity.labels(), arm=arm) for arm in ARMS}
+        self._latency_edges = [repr(edge / 1000) for edge in grid.latency_ms]
+        self._score_edges = [repr(edge) for edge in grid.score_logit]
+        self.events_dropped = 0
+
+    def of(self, headers: Headers) -> Meter:
+        """The counters of the arm that a request was sent to.
+
+        Envoy adds `-shadow` to the host of a mirrored request, whose arm header is still that of the original.
+        """
+        host = headers.get(_HOST, b"")
+        if host.endswith(b"-shadow") or b"-shadow:" in host:
+            return self._arms[b"shadow"]
+        return self._arms.get(headers.get(_ARM, b""), self._arms[b"direct"])
+
+    def drop_events(self, count: int) -> None:
+        """Prediction events were given up."""
+        self.events_dropped += count
+
+    def render(self) -> bytes:
+        """All counters in Prometheus' text format."""
+        return exposition.document(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        meters = [(self._labels[meter.arm], meter) for meter in self._arms.values()]
+        yield from _counter(names.STARTED, "Requests taken on.", {of: m.started for of, m in meters})
+        yield from _counter(
+            names.FINISHED, "Requests finished.", {o: n for of, m in meters for o, n in _by(of, "outcome", m.finished)}
+        )
+        yield from exposition.header(names.DURATION, "histogram", "Seconds from arrival to answer.")
+        for of, m in meters:
+            yield from exposition.histogram(names.DURATION, of, self._latency_edges, m.latency, m.latency_sum_s)
+        yield from exposition.header(names.SCORE, "histogram", "Log-odds of the first row's predicted probability.")
+        for of, m in meters:
+            yield from exposition.histogram(names.SCORE, of, self._score_edges, m.scores, m.score_sum)
+        yield from _counter(names.ROWS, "Rows scored.", {of: m.rows for of, m in meters})
+        yield from _counter(
+            names.MISSING, "Rows without a value.", {o: n for of, m in meters for o, n in _by(of, "feature", m.missing)}
+        )
+        yield from _counter(
+            names.UNSEEN,
+            "Rows with an unseen category.",
+            {o: n for of, m in meters for o, n in _by(of, "feature", m.unseen)},
+        )
+        yield from exposition.header(f"{names.EVENTS_DROPPED}_total", "counter", "Prediction events given up.")
+        yield f"{names.EVENTS_DROPPED}_total {self.events_dropped}"
+
+
+def _by(labels: str, further: str, counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    return ((f"{labels},{exposition.labels(**{further: value})}", count) for value, count in counts.items())
+
+
+def _counter(name: str, promise: str, samples: Mapping[str, int]) -> Sequence[str]:
+    lines = exposition.header(f"{name}_total", "counter", promise)
+    return lines + [f"{name}_total{{{labels}}} {count}" for labels, count in samples.items()]

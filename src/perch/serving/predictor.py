@@ -1,0 +1,117 @@
+"""Answers a request for predictions and counts it, when it arrives and when it ends, whatever becomes of it.
+
+Scoring runs in the event loop's thread: it takes less than a millisecond for a slate, and a thread would only add
+waiting.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+import msgspec
+
+from perch import asgi
+from perch.asgi import Disconnected, Headers, Receive, Refusal, Scope, Send
+from perch.errors import ModelError
+from perch.serving.faults import FaultSwitch, InjectedError
+from perch.serving.meters import Meter, Meters
+from perch.serving.question import Answer, Identity, Parse
+from perch.serving.scoring import check
+from perch.signals import names
+from perch.signals.events import Prediction
+
+BODY_LIMIT_BYTES = 8_000_000
+
+IN_FLIGHT_LIMIT = 256
+"""Requests worked on at a time; more would only wait, and each may hold a body in memory."""
+
+_REQUEST_ID = names.REQUEST_ID_HEADER.encode()
+
+_log = logging.getLogger("perch.serving")
+
+
+class Overloaded(Exception):  # noqa: N818 - a state, not an error
+    """The process works on as many requests as it may."""
+
+
+class Predictor:
+    """Answers the requests for predictions of every protocol."""
+
+    def __init__(
+        self, identity: Identity, switch: FaultSwitch, meters: Meters, offer: Callable[[Prediction], None]
+    ) -> None:
+        """Make a predictor.
+
+        Args:
+            identity: What is served.
+            switch: Scores, with the faults that are switched on.
+            meters: Where requests are counted.
+            offer: Takes the event of each prediction, at once.
+        """
+        self._identity = identity
+        self._switch = switch
+        self._meters = meters
+        self._offer = offer
+        self._in_flight = 0
+        self._version_header = (b"x-perch-version", identity.version.encode())
+
+    async def __call__(self, parse: Parse, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whose body `parse` understands."""
+        arrived_s = time.perf_counter()
+        headers: Headers = dict(scope["headers"])
+        meter = self._meters.of(headers)
+        request_id = _request_id(headers)
+        meter.started += 1
+        self._in_flight += 1
+        try:
+            answer = await self._answer(parse, headers, receive, meter, request_id)
+            status, outcome = 200, "ok"
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is counted and answered
+            status, outcome, sentence = _judge(error, request_id)
+            answer = Answer(msgspec.json.encode({"error": sentence}))
+        finally:
+            self._in_flight -= 1
+        meter.finish(outcome, time.perf_counter() - arrived_s)
+        further = ((_REQUEST_ID, request_id.encode()), self._version_header, *answer.headers)
+        await asgi.reply(send, status, answer.body, answer.content_type, further)
+
+    async def _answer(self, parse: Parse, headers: Headers, receive: Receive, meter: Meter, request_id: str) -> Answer:
+        if self._in_flight > IN_FLIGHT_LIMIT:
+            raise Overloaded
+        question = parse(await asgi.read_body(receive, headers, BODY_LIMIT_BYTES), headers)
+        if self._switch.disturbs:
+            await self._switch.disturb(receive)
+        scores = self._switch.score(question.columns)
+        probabilities = scores.probabilities
+        check(probabilities, question.rows)
+        answer = question.answer(request_id, probabilities)
+        meter.scored(scores)
+        model, version = self._identity.model, self._identity.version
+        shown = probabilities[answer.shown]
+        self._offer(Prediction(request_id, model, version, meter.arm, time.time(), shown, question.rows))
+        return answer
+
+
+def _request_id(headers: Headers) -> str:
+    """The caller's id when it can be stored and sent back, else a new one."""
+    given = headers.get(_REQUEST_ID, b"")
+    if 0 < len(given) <= 128 and given.isascii():
+        return given.decode()
+    return os.urandom(16).hex()
+
+
+def _judge(error: Exception, request_id: str) -> tuple[int, str, str]:
+    """Status, outcome and sentence of a request that was not answered."""
+    if isinstance(error, Refusal):
+        return error.status, "invalid", str(error)
+    if isinstance(error, Disconnected):
+        return HTTPStatus.BAD_REQUEST, "invalid", "The caller went away."
+    if isinstance(error, Overloaded):
+        sentence = f"{IN_FLIGHT_LIMIT} requests are in work already; send this one again later."
+        return HTTPStatus.SERVICE_UNAVAILABLE, "rejected", sentence
+    explained = isinstance(error, (ModelError, InjectedError))
+    _log.error("Request %s failed: %s", request_id, error, exc_info=None if explained else error)
+    sentence = f"The model failed on request {request_id}; the server's log says why."
+    return HTTPStatus.INTERNAL_SERVER_ERROR, "error", sentence

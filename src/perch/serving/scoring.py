@@ -1,0 +1,50 @@
+"""From columns to probabilities: the one function that every protocol calls and that faults wrap."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from perch.errors import ModelError
+from perch.workload.features import Columns
+from perch.workload.model import Scorer
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a model says about the rows of a request."""
+
+    probabilities: list[float]
+    """One for each row."""
+
+    missing: Mapping[str, int]
+    """Rows without a value, by column; columns without such rows are absent."""
+
+    unseen: Mapping[str, int]
+    """Rows with a category that training had not seen, by column; columns without such rows are absent."""
+
+
+Score: TypeAlias = Callable[[Columns], Scores]
+
+
+def score_with(scorer: Scorer) -> Score:
+    """The scoring function of a loaded model."""
+    transform, predict = scorer.transform.transform, scorer.predict
+
+    def score(columns: Columns) -> Scores:
+        matrix = transform(columns)
+        return Scores(predict(matrix.values).tolist(), matrix.missing, matrix.unseen)
+
+    return score
+
+
+def check(probabilities: list[float], rows: int) -> None:
+    """Make sure that a model's output is one probability for each row.
+
+    Raises:
+        ModelError: it is not.
+    """
+    if len(probabilities) != rows:
+        raise ModelError(f"The model returned {len(probabilities)} scores for {rows} rows.")
+    for row, probability in enumerate(probabilities):
+        if not 0.0 <= probability <= 1.0:  # false for NaN, too
+            raise ModelError(f"The model returned {probability} for row {row}, which is no probability.")
