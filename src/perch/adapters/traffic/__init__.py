@@ -1,0 +1,1 @@
+"""Splitting the traffic: Envoy, and its twin in memory."""
