@@ -101,10 +101,10 @@ class EnvoyFileRouter:
         Envoy mirrors by route, not by cluster: the share is taken of all requests, the baseline's few included.
 
         Raises:
-            PlatformError: See `TrafficRouter.route`. When Envoy does not answer, the files hold the wanted state and
-                Envoy will follow them once it is back.
+            PlatformError: See `TrafficRouter.route`. When Envoy does not answer, nothing is changed.
         """
         units = checked(endpoints, weights)
+        self._versions()  # refuses before anything is written
         wanted = clusters(self._service, endpoints)
         known = {resource["name"]: resource for resource in self._read(_CLUSTERS)["resources"]}
         mirror = round(weights.mirror * WHOLE)
@@ -161,8 +161,8 @@ class EnvoyFileRouter:
             return _ask(self._admin_port, "/stats?type=TextReadouts&filter=version_text").splitlines()
         except (OSError, HTTPException) as error:
             raise PlatformError(
-                f"Envoy does not answer at {LOOPBACK}:{self._admin_port} ({error}); the wanted route is written in "
-                f"{self._folder} and will be in force when Envoy is started again."
+                f"Envoy does not answer at {LOOPBACK}:{self._admin_port} ({error}); "
+                "start the platform again and repeat the change."
             ) from error
 
 

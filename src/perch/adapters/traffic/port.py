@@ -12,8 +12,8 @@ class TrafficRouter(Protocol):
     def route(self, endpoints: Mapping[Arm, str], weights: Weights) -> None:
         """Send live traffic to `endpoints` (arm to `host:port`) by `weights`, replacing what was there, all or nothing.
 
-        No request may be lost by the change. With `weights.mirror` above 0 that share of the stable arm's requests
-        is copied to the canary's endpoint. Raises `PlatformError` when an arm with a weight has no endpoint, and when
+        No request may be lost by the change. With `weights.mirror` above 0 that share of all requests is copied to
+        the canary's endpoint. Raises `PlatformError` when an arm with a weight has no endpoint, and when
         the change cannot be made.
         """
         ...

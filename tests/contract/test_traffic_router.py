@@ -1,0 +1,135 @@
+"""What every `TrafficRouter` does: the real Envoy and its twin in memory through the same checks."""
+
+import asyncio
+import math
+from collections import Counter
+
+import pytest
+
+from envoy_bench import Backend, Envoy, served
+from perch.adapters.traffic.memory import MemoryRouter
+from perch.core.types import Arm, Weights
+from perch.errors import PlatformError
+
+REQUESTS = 2_000
+
+
+class MemorySplit:
+    """Requests through the twin."""
+
+    def __init__(self):
+        self.router = MemoryRouter(seed=1)
+        self.endpoints = {arm: f"{arm}:1" for arm in (Arm.BASELINE, Arm.STABLE, Arm.CANARY)}
+
+    def send(self, n):
+        return Counter(arm for _ in range(n) for arm in self.router.send())
+
+    def close(self):
+        pass
+
+
+class EnvoySplit:
+    """Requests through a real Envoy; backends and client live on an event loop of their own."""
+
+    def __init__(self, folder):
+        self._envoy = Envoy(folder)
+        self.router = self._envoy.router
+        self._loop = asyncio.new_event_loop()
+        self._backends = {arm: Backend(arm) for arm in (Arm.BASELINE, Arm.STABLE, Arm.CANARY)}
+        self._served = served(*self._backends.values())
+        addresses = self._loop.run_until_complete(self._served.__aenter__())
+        self.endpoints = dict(zip(self._backends, addresses, strict=True))
+
+    def send(self, n):
+        for backend in self._backends.values():
+            backend.requests.clear()
+        self._loop.run_until_complete(self._send(n))
+        return sum((backend.arms for backend in self._backends.values()), Counter())
+
+    async def _send(self, n):
+        async with self._envoy.client() as client:
+            for _ in range(n // 50):
+                await asyncio.gather(*(self._one(client) for _ in range(50)))
+        await asyncio.sleep(0.1)
+
+    async def _one(self, client):
+        async with client.post("/rank", data=b"{}") as response:
+            assert response.status == 200
+
+    def close(self):
+        self._loop.run_until_complete(self._served.__aexit__(None, None, None))
+        self._loop.close()
+        self._envoy.stop()
+
+
+@pytest.fixture(params=["memory", "envoy"])
+def split(request, tmp_path):
+    split = MemorySplit() if request.param == "memory" else EnvoySplit(tmp_path)
+    yield split
+    split.close()
+
+
+def within_binomial_error(count, share, n=REQUESTS):
+    return abs(count - share * n) <= 5 * math.sqrt(share * (1 - share) * n)
+
+
+def test_before_any_route_the_default_weights_are_told(split):
+    assert split.router.weights() == Weights()
+
+
+def test_requests_are_split_by_the_weights(split):
+    split.router.route(split.endpoints, Weights(baseline=0.05, stable=0.7, canary=0.25))
+    seen = split.send(REQUESTS)
+    assert seen.total() == REQUESTS
+    assert within_binomial_error(seen["baseline"], 0.05)
+    assert within_binomial_error(seen["stable"], 0.7)
+    assert within_binomial_error(seen["canary"], 0.25)
+
+
+def test_an_arm_without_a_weight_gets_nothing(split):
+    split.router.route(split.endpoints, Weights(baseline=0.0, stable=1.0, canary=0.0))
+    assert split.send(400) == {"stable": 400}
+
+
+def test_a_mirrored_share_is_copied_and_answered_only_once(split):
+    split.router.route(split.endpoints, Weights(stable=1.0, mirror=0.3))
+    seen = split.send(REQUESTS)
+    assert seen["stable"] == REQUESTS
+    assert within_binomial_error(seen["shadow"], 0.3)
+    assert seen.keys() == {"stable", "shadow"}
+
+
+def test_weights_are_told_as_last_written(split):
+    split.router.route(split.endpoints, Weights(baseline=0.01, stable=0.97, canary=0.02, mirror=0.5))
+    assert split.router.weights() == Weights(baseline=0.01, stable=0.97, canary=0.02, mirror=0.5)
+
+
+def test_thirds_add_up_to_the_whole(split):
+    split.router.route(split.endpoints, Weights(baseline=1 / 3, stable=1 / 3, canary=1 / 3))
+    told = split.router.weights()
+    assert math.isclose(told.baseline + told.stable + told.canary, 1)
+
+
+def test_an_arm_that_is_gone_needs_no_endpoint(split):
+    split.router.route(split.endpoints, Weights(stable=0.5, canary=0.5))
+    split.router.route({Arm.STABLE: split.endpoints[Arm.STABLE]}, Weights())
+    assert split.send(200) == {"stable": 200}
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [
+        (Weights(stable=0.5, canary=0.5), "no endpoint is known for canary"),
+        (Weights(mirror=0.1), "no endpoint is known for canary"),
+        (Weights(stable=0.9), "add up to 1"),
+        (Weights(stable=1.5, canary=-0.5), "within 0 to 1"),
+        (Weights(mirror=math.nan), "within 0 to 1"),
+    ],
+)
+def test_an_impossible_split_is_refused_and_changes_nothing(split, weights, told):
+    only_stable = {Arm.STABLE: split.endpoints[Arm.STABLE]}
+    split.router.route(only_stable, Weights())
+    with pytest.raises(PlatformError, match=told):
+        split.router.route(only_stable, weights)
+    assert split.router.weights() == Weights()
+    assert split.send(50) == {"stable": 50}
