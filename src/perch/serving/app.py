@@ -132,6 +132,7 @@ def _pages(inputs: Inputs, identity: Identity) -> Mapping[str, bytes]:
     named = f"/v2/models/{identity.model}"
     versioned = f"{named}/versions/{identity.version}"
     return {
+        "/": encode({"status": "alive"}),  # KServe's V1 client asks for this
         "/v2": inference.server_metadata(),
         "/v2/health/live": encode({"live": True}),
         "/v2/health/ready": ready,
