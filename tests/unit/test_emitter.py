@@ -1,0 +1,83 @@
+"""Events reach the collector, in order, once; a request never waits for that."""
+
+import asyncio
+
+import httpx
+import msgspec
+import pytest
+
+from perch.serving.emitter import Emitter
+from perch.signals.events import Prediction
+
+
+def prediction(i):
+    return Prediction(f"r{i}", "ads", "3", "canary", 1.0, 0.1, 8)
+
+
+class FakeCollector:
+    def __init__(self, *statuses):
+        self.statuses = list(statuses)
+        self.got = []
+        self.tokens = set()
+
+    def __call__(self, request):
+        self.tokens.add(request.headers["authorization"])
+        status = self.statuses.pop(0) if self.statuses else 200
+        if status == 0:
+            raise httpx.ConnectError("refused")
+        if status == 200:
+            self.got += [p.request_id for p in msgspec.json.decode(request.content, type=list[Prediction])]
+        return httpx.Response(status)
+
+
+def emit(collector, count, capacity=10_000, wait_s=0.0):
+    dropped = []
+
+    async def run():
+        emitter = Emitter("http://collector", "secret", dropped.append, capacity)
+        emitter._client = httpx.AsyncClient(
+            transport=httpx.MockTransport(collector), base_url="http://collector", headers=emitter._client.headers
+        )
+        async with emitter:
+            for i in range(count):
+                emitter.offer(prediction(i))
+            await asyncio.sleep(wait_s)
+
+    asyncio.run(run())
+    return sum(dropped)
+
+
+def ids(count):
+    return [f"r{i}" for i in range(count)]
+
+
+def test_events_are_sent_in_the_background_with_the_token():
+    collector = FakeCollector()
+    assert emit(collector, 1200, wait_s=0.4) == 0
+    assert collector.got == ids(1200)
+    assert collector.tokens == {"Bearer secret"}
+
+
+def test_what_is_left_at_the_end_is_sent():
+    collector = FakeCollector()
+    emit(collector, 700)
+    assert collector.got == ids(700)
+
+
+@pytest.mark.parametrize("failure", [0, 500])
+def test_a_batch_that_was_not_acknowledged_is_sent_again(failure):
+    collector = FakeCollector(failure)
+    assert emit(collector, 10, wait_s=0.6) == 0
+    assert collector.got == ids(10)
+
+
+def test_a_full_buffer_drops_and_counts_what_is_new():
+    collector = FakeCollector()
+    assert emit(collector, 30, capacity=20) == 10
+    assert collector.got == ids(20)
+
+
+def test_a_batch_that_is_refused_for_good_is_counted_as_dropped():
+    collector = FakeCollector(400)
+    assert emit(collector, 10) == 10
+    assert collector.got == []
