@@ -9,7 +9,8 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -64,17 +65,24 @@ def write_package(folder: Path, scorer: Scorer, *, score_histogram: tuple[int, .
         files={name: _sha256(content) for name, content in files.items()},
     )
     files[MANIFEST] = (json.dumps(asdict(manifest), indent=2, sort_keys=True) + "\n").encode()
+    with whole_folder(folder) as draft:
+        for name, content in files.items():
+            (draft / name).write_bytes(content)
+    return _sha256(files[MANIFEST])
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a draft to fill, which then replaces `folder`; after an error the old one stays as it was."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     draft.chmod(0o755)  # a server may run as another user
     try:
-        for name, content in files.items():
-            (draft / name).write_bytes(content)
+        yield draft
         shutil.rmtree(folder, ignore_errors=True)
         draft.replace(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return _sha256(files[MANIFEST])
 
 
 def read_manifest(folder: Path, expected_digest: str | None = None) -> Manifest:
@@ -103,6 +111,19 @@ def read_manifest(folder: Path, expected_digest: str | None = None) -> Manifest:
             "package the model again"
         )
     return manifest
+
+
+def check_package(folder: Path, expected_digest: str | None = None) -> Manifest:
+    """Compare every file of a package with its manifest, and parse none. Raises `ModelError` as loading does."""
+    manifest = read_manifest(folder, expected_digest)
+    for name in (FEATURES, estimator(manifest.kind).file):
+        _checked(folder, name, manifest)
+    return manifest
+
+
+def package_digest(folder: Path) -> str:
+    """The digest of a package: sha256 of its manifest, in hex. Raises `ModelError` when it has none."""
+    return _sha256(_read(folder, MANIFEST))
 
 
 def load_package(folder: Path, expected_digest: str | None = None) -> Scorer:

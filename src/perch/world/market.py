@@ -49,7 +49,7 @@ class Market:
             log[name] = np.concatenate([part.numbers[name] for part in parts])
         for name in parts[0].codes:
             codes: Ints = np.concatenate([part.codes[name] for part in parts])
-            log[name] = pd.Categorical.from_codes(codes, self._names[name])
+            log[name] = pd.Categorical.from_codes(codes, pd.Index(self._names[name]))
         return pd.DataFrame(log)
 
     def requests(self, n: int) -> list[SlateRequest]:

@@ -53,7 +53,7 @@ def draw_taste(rng: np.random.Generator, settings: MarketSettings) -> Taste:
     """Draw what people like."""
     categories = settings.categories
     return Taste(
-        interest=rng.normal(0, 0.3, (categories, categories)) + 1.5 * np.eye(categories),
+        interest=rng.normal(0, 0.3, (categories, categories)) + 1.8 * np.eye(categories),
         site=rng.normal(0, 0.35, (settings.sites, categories)),
         peak_hour=rng.uniform(0, 24, categories),
     )
@@ -77,7 +77,7 @@ def log_odds(taste: Taste, users: Users, ads: Ads, contexts: Contexts, candidate
         (taste.interest[:, ads.category] + ads.quality + _novelty(contexts.day - ads.birth_day), users.interest[user]),
         (0.5 * taste.interest[:, ads.category], users.second_interest[user]),
         (taste.site[:, ads.category], contexts.site),
-        (-0.35 * (np.log(ads.price) - _DEVICE_LOG_PRICE[:, None]) ** 2, contexts.device),
+        (-0.5 * (np.log(ads.price) - _DEVICE_LOG_PRICE[:, None]) ** 2, contexts.device),
         (_rhythm(np.arange(24)[:, None] + 0.5 - taste.peak_hour[ads.category]), contexts.hour.astype(np.int64)),
     ]
     total = np.empty(candidates.shape, np.float32)
@@ -96,8 +96,8 @@ def _context_effect(users: Users, contexts: Contexts) -> Reals:
 
 def _novelty(age_days: Reals) -> Reals:
     """An ad wears off within days."""
-    return np.asarray(0.6 * np.exp(-np.maximum(age_days, 0) / 4))
+    return np.asarray(0.4 * np.exp(-np.maximum(age_days, 0) / 4))
 
 
 def _rhythm(hours_from_peak: Reals) -> Reals:
-    return np.asarray(0.5 * np.cos(2 * np.pi * hours_from_peak / 24))
+    return np.asarray(0.7 * np.cos(2 * np.pi * hours_from_peak / 24))

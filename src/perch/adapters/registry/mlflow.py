@@ -1,0 +1,209 @@
+"""MLflow as the model registry: runs hold packages and metrics, aliases are roles, version tags hold the rest.
+
+`MlflowClient` is called directly. `log_model` would infer the requirements of each model in a process of its own,
+which takes a quarter of a minute, and would store the model a second time, in MLflow's layout.
+"""
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from perch.adapters.registry.port import ModelVersion, Role
+from perch.errors import RegistryError
+from perch.workload.package import Manifest, check_package, package_digest, read_manifest, whole_folder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the default of 7 keeps a person waiting for minutes
+
+_COMPLETE, _DIGEST, _KIND, _QUARANTINE = "perch.complete", "perch.digest", "perch.kind", "perch.quarantine"
+_PACKAGE = "package"
+
+
+class MlflowRegistry:
+    """Versions of models in MLflow. See `ModelRegistry` for what its methods promise."""
+
+    def __init__(self, uri: str, *, artifacts: Path | None = None) -> None:
+        """Connect to a store or a server.
+
+        Args:
+            uri: `sqlite:///FILE`, which is created when it does not exist, or the server's `http://HOST:PORT`.
+            artifacts: Folder for the packages; `None` leaves that to the server.
+
+        Raises:
+            RegistryError: It does not answer.
+        """
+        self._uri, self._artifacts = uri, artifacts
+        with self._calling("connect"):
+            self._client = _quiet_client(uri)
+
+    def register(
+        self, model: str, package: Path, *, metrics: Mapping[str, float], tags: Mapping[str, str]
+    ) -> ModelVersion:
+        """Store the package as a run and a version of it. A version counts as registered by its last tag."""
+        manifest, digest = check_package(package), package_digest(package)
+        facts = {**tags, _DIGEST: digest, _KIND: manifest.kind}
+        with self._calling(f"register a version of {model}"):
+            run = self._client.create_run(self._experiment(model), run_name=f"{manifest.kind}-{digest[:8]}", tags=facts)
+            try:
+                version = self._store(model, run, package, metrics=metrics, facts=facts)
+            except BaseException:
+                self._discard(model, run.info.run_id)
+                raise
+        return self.get(model, version)
+
+    def versions(self, model: str) -> list[ModelVersion]:
+        """All complete versions, oldest first."""
+        with self._calling(f"list the versions of {model}"):
+            found = self._client.search_model_versions(f"name = '{model}'", max_results=10_000)
+            roles = self._roles(model) if found else {}
+            complete = [version for version in found if _COMPLETE in version.tags]
+            return sorted((self._version(v, roles) for v in complete), key=lambda version: version.version)
+
+    def get(self, model: str, version: int) -> ModelVersion:
+        """One version."""
+        with self._calling(f"look up {model} version {version}"):
+            return self._version(self._found(model, version), self._roles(model))
+
+    def holder(self, model: str, role: Role) -> ModelVersion | None:
+        """The version that holds a role now."""
+        with self._calling(f"look up the {role} of {model}"):
+            roles = self._roles(model)
+            number = roles.get(role)
+            return None if number is None else self._version(self._found(model, number), roles)
+
+    def assign(self, model: str, role: Role, version: int) -> None:
+        """Set the role's alias, which takes it from the one that holds it."""
+        with self._calling(f"make {model} version {version} the {role}"):
+            self._found(model, version)
+            self._client.set_registered_model_alias(model, role.value, str(version))
+
+    def quarantine(self, model: str, version: int, reason: str | None) -> None:
+        """Set or remove the tag with the reason."""
+        with self._calling(f"quarantine {model} version {version}"):
+            found = self._found(model, version)
+            if reason is not None:
+                self._client.set_model_version_tag(model, str(version), _QUARANTINE, reason)
+            elif _QUARANTINE in found.tags:
+                self._client.delete_model_version_tag(model, str(version), _QUARANTINE)
+
+    def fetch(self, model: str, version: int, into: Path) -> Path:
+        """Download a version's package below `into`, digest checked."""
+        with self._calling(f"fetch {model} version {version}"):
+            found = self._found(model, version)
+            folder = into / f"{model}-v{version}"
+            with TemporaryDirectory() as downloads, whole_folder(folder) as draft:
+                source = Path(self._client.download_artifacts(found.run_id, _PACKAGE, downloads))
+                for path in source.iterdir():
+                    (draft / path.name).write_bytes(path.read_bytes())
+                check_package(draft, found.tags[_DIGEST])
+            return folder
+
+    def _store(
+        self, model: str, run: "Run", package: Path, *, metrics: Mapping[str, float], facts: Mapping[str, str]
+    ) -> int:
+        run_id, manifest = run.info.run_id, read_manifest(package)
+        for name, value in metrics.items():
+            self._client.log_metric(run_id, name, value)
+        for name in ("keep_rate", "features", "columns"):
+            self._client.log_param(run_id, name, str(getattr(manifest, name)))
+        self._client.log_artifacts(run_id, str(package), _PACKAGE)
+        self._client.log_text(run_id, yaml.safe_dump(_signature(run_id, manifest)), f"{_PACKAGE}/MLmodel")
+        self._ensure_model(model)
+        source = f"{run.info.artifact_uri}/{_PACKAGE}"
+        version = self._client.create_model_version(model, source, run_id, tags=dict(facts))
+        self._client.set_terminated(run_id)
+        self._client.set_model_version_tag(model, version.version, _COMPLETE, "true")
+        return int(version.version)
+
+    def _discard(self, model: str, run_id: str) -> None:
+        for version in self._client.search_model_versions(f"name = '{model}' and run_id = '{run_id}'"):
+            self._client.delete_model_version(model, version.version)
+        self._client.delete_run(run_id)
+
+    def _experiment(self, model: str) -> str:
+        experiment = self._client.get_experiment_by_name(model)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        location = None if self._artifacts is None else (self._artifacts.resolve() / model).as_uri()
+        return str(self._client.create_experiment(model, artifact_location=location))
+
+    def _ensure_model(self, model: str) -> None:
+        if not self._client.search_registered_models(f"name = '{model}'"):
+            self._client.create_registered_model(model)
+
+    def _roles(self, model: str) -> dict[Role, int]:
+        known = self._client.search_registered_models(f"name = '{model}'")
+        aliases = dict(known[0].aliases) if known else {}
+        return {role: int(aliases[role.value]) for role in Role if role.value in aliases}
+
+    def _found(self, model: str, version: int) -> "MlflowVersion":
+        found = self._client.search_model_versions(f"name = '{model}' and version_number = {version}")
+        if not found or _COMPLETE not in found[0].tags:
+            raise RegistryError(f"{model} has no version {version}: `perch models` lists those there are")
+        return found[0]
+
+    def _version(self, version: "MlflowVersion", roles: Mapping[Role, int]) -> ModelVersion:
+        number = int(version.version)
+        return ModelVersion(
+            model=version.name,
+            version=number,
+            digest=version.tags[_DIGEST],
+            kind=version.tags[_KIND],
+            metrics=dict(self._client.get_run(version.run_id).data.metrics),
+            tags={name: value for name, value in version.tags.items() if not name.startswith("perch.")},
+            roles=frozenset(role for role, holder in roles.items() if holder == number),
+            quarantine=version.tags.get(_QUARANTINE),
+        )
+
+    @contextmanager
+    def _calling(self, what: str) -> Iterator[None]:
+        """Turn whatever MLflow and its database raise into one sentence."""
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            cause = str(error).strip().partition("\n")[0][:200]
+            raise RegistryError(
+                f"cannot {what}: the MLflow registry at {self._uri} answers {cause!r}: "
+                "check that it runs and that the address is right, then try again"
+            ) from error
+
+
+def _quiet_client(uri: str) -> "MlflowClient":
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow import MlflowClient
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.search_registered_models(max_results=1)  # creates the tables of a new database
+        return client
+
+
+def _signature(run_id: str, manifest: Manifest) -> dict[str, Any]:
+    """What MLflow's page shows of a model: inputs and outputs, in its own `MLmodel` format."""
+    inputs = [{"name": name, "type": "double", "required": False} for name in manifest.schema.numeric]
+    inputs += [{"name": name, "type": "string", "required": False} for name in manifest.schema.categorical]
+    outputs = [{"name": "probability", "type": "double", "required": True}]
+    return {
+        "artifact_path": _PACKAGE,
+        "run_id": run_id,
+        "flavors": {"perch": {"kind": manifest.kind}},
+        "signature": {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs)},
+    }

@@ -1,0 +1,90 @@
+"""Step 3: mature the labels, split by time, and count the feature tables.
+
+Three windows follow each other: *history* (feature tables are counted), *training* and *evaluation*. Nothing is
+ever shuffled across time, because the future would leak into the model and its figures would not hold.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perch.errors import DataError
+from perch.pipeline.settings import PipelineSettings
+from perch.workload.features import FeatureColumns, Floats, Transform
+from perch.workload.schema import Schema
+
+Bools = NDArray[np.bool_]
+
+BASELINE_KIND = "logistic"
+CHALLENGER_KIND = "lightgbm"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingInput:
+    """What one kind of model learns from."""
+
+    transform: Transform
+    values: Floats
+    """Shape (training rows, features)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A log ready for training any number of models."""
+
+    schema: Schema
+    data_digest: str
+    inputs: Mapping[str, TrainingInput]
+    """By kind of model."""
+
+    training_clicked: Bools
+    evaluation: pd.DataFrame
+    evaluation_clicked: Bools
+
+
+def prepare(frame: pd.DataFrame, schema: Schema, settings: PipelineSettings, *, data_digest: str) -> Prepared:
+    """Make the inputs of both kinds of model.
+
+    Raises:
+        DataError: A window has no clicks, or no other rows, to learn from or to judge by.
+    """
+    frame, clicked = mature(frame, schema, settings.attribution_window_s)
+    history, training, evaluation = _windows(frame[schema.time].to_numpy(), settings)
+    for name, window in (("training", training), ("evaluation", evaluation)):
+        if not 0 < clicked[window].sum() < len(clicked[window]):
+            raise DataError(
+                f"the {name} window ({len(clicked[window])} rows) holds no clicks, or nothing else: use a longer log"
+            )
+    columns = {
+        BASELINE_KIND: FeatureColumns(categorical=schema.baseline),
+        CHALLENGER_KIND: FeatureColumns(schema.numeric, schema.categorical, schema.crosses),
+    }
+    inputs = {}
+    for kind, read in columns.items():
+        transform = Transform.fit(frame[history], clicked[history], read, settings.features)
+        inputs[kind] = TrainingInput(transform, transform.transform_frame(frame[training]).values)
+    return Prepared(schema, data_digest, inputs, clicked[training], frame[evaluation], clicked[evaluation])
+
+
+def mature(frame: pd.DataFrame, schema: Schema, window_s: float) -> tuple[pd.DataFrame, Bools]:
+    """The rows whose label can no longer change, in the order of time, and whether each was clicked in the window."""
+    frame = frame.sort_values(schema.time, kind="stable", ignore_index=True)
+    clicked = frame[schema.label].to_numpy() == 1
+    if schema.label_time is None:
+        return frame, clicked
+    time_s = frame[schema.time].to_numpy()
+    old_enough = int(np.searchsorted(time_s, time_s[-1] - window_s, side="right"))
+    if not old_enough:
+        raise DataError(f"every row is younger than the attribution window of {window_s / 3600:g} h: use a longer log")
+    in_window = clicked & (frame[schema.label_time].to_numpy() - time_s <= window_s)
+    return frame[:old_enough], in_window[:old_enough]
+
+
+def _windows(time_s: Floats, settings: PipelineSettings) -> tuple[slice, slice, slice]:
+    """Rows of equal time stay together, so that no window knows anything of the next one."""
+    shares = [settings.history_share, 1 - settings.evaluation_share]
+    first, second = (int(cut) for cut in np.searchsorted(time_s, time_s[[int(len(time_s) * s) for s in shares]]))
+    return slice(0, first), slice(first, second), slice(second, len(time_s))

@@ -1,0 +1,200 @@
+"""The whole pipeline on one machine: from a click log to registered models with roles.
+
+The baseline is trained and registered first and always, so that there is something simple to come home to before
+anything clever asks for traffic.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from perch.adapters.registry.port import ModelRegistry, ModelVersion, Role
+from perch.errors import RegistryError
+from perch.pipeline.evaluate import Evaluation, evaluate
+from perch.pipeline.features import BASELINE_KIND, CHALLENGER_KIND, Prepared, prepare
+from perch.pipeline.gate import Gate, judge
+from perch.pipeline.ingest import Source, ingest
+from perch.pipeline.register import register
+from perch.pipeline.settings import PipelineSettings
+from perch.pipeline.train import fit
+from perch.pipeline.validate import validate
+from perch.workload.model import Scorer
+from perch.workload.package import load_package
+
+Progress = Callable[[str, str], None]
+"""Told the stage and a message while the pipeline runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What one step took."""
+
+    name: str
+    seconds: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A model that was registered, and how it was judged."""
+
+    version: ModelVersion
+    evaluation: Evaluation
+    gate: Gate | None
+    """`None` for the baseline, which no gate keeps out."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineResult:
+    """What a run of the pipeline made."""
+
+    baseline: TrainedModel
+    challenger: TrainedModel
+    prepared: Prepared
+    """For `challenge`, which trains further models on the same rows."""
+
+    stages: list[Stage]
+
+
+def train(
+    source: Source,
+    *,
+    registry: ModelRegistry,
+    model: str,
+    workdir: Path,
+    settings: PipelineSettings | None = None,
+    progress: Progress | None = None,
+) -> PipelineResult:
+    """Train, judge and register a baseline and a challenger.
+
+    The baseline gets its role when nobody holds it, and is champion where there is none. The challenger gets its
+    role when the gate accepts it; refused, it is registered with the reason and gets none.
+
+    Args:
+        source: The click log.
+        registry: Where models are registered.
+        model: Name under which they are.
+        workdir: Folder for the ingested log and the packages; created when it does not exist.
+        settings: How to train.
+        progress: Told what happens.
+
+    Raises:
+        DataError: The log cannot be used.
+        ModelError: The registered champion or baseline cannot be loaded, or reads another log.
+        RegistryError: The registry does not answer.
+    """
+    run = _Run(registry, model, workdir, settings or PipelineSettings(), progress)
+    prepared = run.prepare(source)
+    return PipelineResult(run.baseline(prepared), run.challenger(prepared), prepared, run.stages)
+
+
+def challenge(
+    prepared: Prepared,
+    *,
+    registry: ModelRegistry,
+    model: str,
+    workdir: Path,
+    settings: PipelineSettings,
+    progress: Progress | None = None,
+) -> TrainedModel:
+    """Train, judge and register one more challenger on rows that are prepared already: a few seconds.
+
+    Another `settings.seed` gives another model. Raises as `train` does.
+    """
+    return _Run(registry, model, workdir, settings, progress).challenger(prepared)
+
+
+class _Run:
+    """One run of the pipeline: its steps with their destination, timed and reported."""
+
+    def __init__(
+        self, registry: ModelRegistry, model: str, workdir: Path, settings: PipelineSettings, progress: Progress | None
+    ) -> None:
+        self.stages: list[Stage] = []
+        self._registry, self._model, self._workdir = registry, model, workdir
+        self._settings, self._progress = settings, progress
+
+    def prepare(self, source: Source) -> Prepared:
+        with self._stage("ingest", f"reading {source.path}") as took:
+            log = ingest(source, self._workdir)
+            took(log.rows)
+        frame = log.load()
+        with self._stage("validate", f"checking {log.rows:,} impressions") as took:
+            validate(frame, log.schema)
+            took(log.rows)
+        with self._stage("features", "maturing labels and counting feature tables") as took:
+            prepared = prepare(frame, log.schema, self._settings, data_digest=log.digest)
+            took(log.rows)
+        return prepared
+
+    def baseline(self, prepared: Prepared) -> TrainedModel:
+        scorer, evaluation = self._fit(prepared, BASELINE_KIND, "baseline")
+        with self._stage("register", "registering the baseline"):
+            version = self._register(scorer, evaluation, prepared, gate=None)
+            for role in (Role.BASELINE, Role.CHAMPION):
+                if self._registry.holder(self._model, role) is None:
+                    self._registry.assign(self._model, role, version.version)
+        return TrainedModel(self._registry.get(self._model, version.version), evaluation, gate=None)
+
+    def challenger(self, prepared: Prepared) -> TrainedModel:
+        scorer, evaluation = self._fit(prepared, CHALLENGER_KIND, "challenger")
+        with self._stage("gate", "comparing with the champion and the baseline") as took:
+            gate = judge(evaluation, *self._serving(prepared), prepared, self._settings)
+            took(len(prepared.evaluation))
+        with self._stage("register", gate.reason):
+            version = self._register(scorer, evaluation, prepared, gate=gate)
+            if gate.accepted and version.quarantine is None:
+                self._registry.assign(self._model, Role.CHALLENGER, version.version)
+        return TrainedModel(self._registry.get(self._model, version.version), evaluation, gate)
+
+    def _fit(self, prepared: Prepared, kind: str, what: str) -> tuple[Scorer, Evaluation]:
+        with self._stage("train", f"training the {what}") as took:
+            scorer = fit(prepared, kind, self._settings)
+            took(len(prepared.training_clicked))
+        with self._stage("evaluate", f"judging the {what} on later days") as took:
+            evaluation = evaluate(scorer, prepared, self._settings)
+            took(len(prepared.evaluation))
+        return scorer, evaluation
+
+    def _serving(self, prepared: Prepared) -> tuple[Evaluation, Evaluation]:
+        """Champion and baseline, judged on the same rows from the registry's own copies."""
+        champion, baseline = (self._holder(role) for role in (Role.CHAMPION, Role.BASELINE))
+        first = self._evaluate_registered(champion, prepared)
+        same = baseline.version == champion.version
+        return first, first if same else self._evaluate_registered(baseline, prepared)
+
+    def _holder(self, role: Role) -> ModelVersion:
+        version = self._registry.holder(self._model, role)
+        if version is None:
+            raise RegistryError(f"{self._model} has no {role}: run `perch train` to register a baseline first")
+        return version
+
+    def _evaluate_registered(self, version: ModelVersion, prepared: Prepared) -> Evaluation:
+        folder = self._registry.fetch(self._model, version.version, self._workdir / "serving")
+        return evaluate(load_package(folder, version.digest), prepared, self._settings)
+
+    def _register(
+        self, scorer: Scorer, evaluation: Evaluation, prepared: Prepared, *, gate: Gate | None
+    ) -> ModelVersion:
+        return register(
+            scorer,
+            evaluation,
+            prepared,
+            self._settings,
+            registry=self._registry,
+            model=self._model,
+            packages=self._workdir / "packages",
+            gate=gate,
+        )
+
+    @contextmanager
+    def _stage(self, name: str, message: str) -> Iterator[Callable[[int], None]]:
+        """Time a step; what it yields takes the number of rows, once it is known."""
+        if self._progress is not None:
+            self._progress(name, message)
+        rows: list[int] = []
+        start = time.perf_counter()
+        yield rows.append
+        self.stages.append(Stage(name, time.perf_counter() - start, sum(rows)))
