@@ -1,0 +1,150 @@
+"""The collector as a process: who may tell it what, and that it loses nothing when it is killed."""
+
+import json
+import subprocess
+import sys
+import threading
+
+import httpx
+import pytest
+
+from serving_process import TOKEN, free_port, running
+
+pytestmark = pytest.mark.e2e
+
+AUTHORIZED = {"authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    return [
+        *("--store", str(tmp_path / "outcomes.sqlite")),
+        *("--token-file", str(tmp_path / "token"), "--attribution-window-s", "10"),
+    ]
+
+
+def collector(arguments):
+    return running("perch.signals.collector", *arguments, ready="/healthz")
+
+
+def prediction(i, arm="stable"):
+    return {
+        "request_id": f"r{i}", "model": "ads", "version": "1", "arm": arm, "time_s": 0.0, "score": 0.1, "rows": 8,
+    }  # fmt: skip
+
+
+def outcome(i, label=1):
+    return {"request_id": f"r{i}", "label": label, "time_s": 1.0}
+
+
+def tell(client, what, items):
+    return client.post(f"/v1/{what}", json=items, headers=AUTHORIZED)
+
+
+def counts(client):
+    summary = client.get("/v1/summary").json()
+    found = {tally["result"]: tally["outcomes"] for tally in summary["tallies"]}
+    return {**found, "pending": summary["pending"]}
+
+
+def test_predictions_and_outcomes_join_and_are_counted(arguments):
+    with collector(arguments) as (process, client):
+        assert tell(client, "predictions", [prediction(1), prediction(1, "shadow")]).status_code == 200
+        assert tell(client, "outcomes", [outcome(1), outcome(2), outcome(1)]).json()["accepted"] == 3
+        assert counts(client) == {"joined": 1, "duplicate": 1, "pending": 1}
+        page = client.get("/metrics").text
+        assert 'perch_outcomes_total{model="ads",version="1",arm="stable",result="joined"} 1\n' in page
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+def test_only_those_with_the_token_may_tell_anything(arguments):
+    with collector(arguments) as (_, client):
+        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": TOKEN}):
+            for what in ("predictions", "outcomes"):
+                refused = client.post(f"/v1/{what}", json=[outcome(1)], headers=headers)
+                assert refused.status_code == 401
+                assert "Bearer" in refused.json()["error"]
+        assert counts(client) == {"pending": 0}
+
+
+def test_what_cannot_be_read_is_counted_and_the_rest_is_kept(arguments):
+    with collector(arguments) as (_, client):
+        items = [
+            outcome(1),
+            {**outcome(2), "label": 2},
+            {"request_id": "r3"},
+            "nonsense",
+            {**outcome(4), "request_id": ""},
+        ]
+        answer = tell(client, "outcomes", items).json()
+        assert (answer["accepted"], answer["malformed"]) == (1, 4)
+        assert "Invalid enum value 2" in answer["errors"][0]
+        for body in (b"nonsense", b'{"request_id": "r1"}', b'[{"time_s": NaN}]'):
+            assert client.post("/v1/outcomes", content=body, headers=AUTHORIZED).status_code == 400
+        assert counts(client) == {"malformed": 7, "pending": 1}
+        assert tell(client, "predictions", [prediction(1), {}]).status_code == 400
+        assert client.post("/v1/outcomes", content=b" " * 8_000_001, headers=AUTHORIZED).status_code == 413
+        assert client.get("/v1/nothing").status_code == 404
+        assert counts(client)["pending"] == 1
+
+
+def test_nothing_that_was_acknowledged_is_lost_when_it_is_killed(arguments):
+    acknowledged = []
+    with collector(arguments) as (process, client):
+        killer = threading.Timer(0.3, process.kill)
+        killer.start()
+        try:
+            for i in range(100_000):
+                tell(client, "predictions", [prediction(i)])
+                tell(client, "outcomes", [outcome(i)])
+                acknowledged.append(i)
+        except httpx.TransportError:
+            pass
+        killer.join()
+    assert acknowledged
+    with collector(arguments) as (_, client):
+        assert counts(client)["joined"] >= len(acknowledged)
+        tell(client, "predictions", [prediction(i) for i in acknowledged])  # sent again, as a cautious client would
+        tell(client, "outcomes", [outcome(i) for i in acknowledged])
+        after = counts(client)
+        assert after["duplicate"] == len(acknowledged)
+        assert len(acknowledged) <= after["joined"] <= len(acknowledged) + 1
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "says"),
+    [
+        ({"--token-file": "/nowhere/token"}, 2, "/nowhere/token"),
+        ({"--store": "/nowhere/store"}, 7, "/nowhere/store"),
+        ({"--host": "192.0.2.1"}, 7, "192.0.2.1"),
+    ],
+)
+def test_what_it_cannot_start_with_is_one_sentence(arguments, change, code, says):
+    options = {"--port": str(free_port()), **dict(zip(arguments[::2], arguments[1::2], strict=True)), **change}
+    command = [
+        sys.executable,
+        "-m",
+        "perch.signals.collector",
+        *(part for option in options.items() for part in option),
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == code
+    assert says in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_the_store_is_what_the_counts_say(arguments, tmp_path):
+    import sqlite3
+
+    with collector(arguments) as (_, client):
+        tell(client, "outcomes", [outcome(i, label=i % 2) for i in range(10)])
+        tell(client, "predictions", [prediction(i) for i in range(6)])
+        summary = client.get("/v1/summary").json()
+    with sqlite3.connect(tmp_path / "outcomes.sqlite") as db:
+        rows = db.execute("SELECT result, count(*), sum(label) FROM outcomes GROUP BY result").fetchall()
+    db.close()
+    assert sorted(rows) == [("joined", 6, 3), ("pending", 4, 2)]
+    (tally,) = summary["tallies"]
+    assert (tally["outcomes"], tally["clicks"], summary["pending"]) == (6, 3, 4), json.dumps(summary)
