@@ -50,14 +50,17 @@ def always(version: Version) -> Behaviour:
     return lambda phase, elapsed_s: version
 
 
+ALWAYS_GOOD = always(GOOD)
+
+
 @dataclass
 class Market:
     """One rollout against simulated traffic. Weights take effect `delay` ticks after the decision."""
 
     policy: Policy = field(default_factory=Policy)
-    canary: Behaviour = always(GOOD)
-    stable: Behaviour = always(GOOD)
-    baseline: Behaviour = always(GOOD)
+    canary: Behaviour = ALWAYS_GOOD
+    stable: Behaviour = ALWAYS_GOOD
+    baseline: Behaviour = ALWAYS_GOOD
     arms: frozenset[Arm] = TWO_ARMS
     rps: float = 100.0
     seed: int = 0

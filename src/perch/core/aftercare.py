@@ -91,7 +91,7 @@ def exonerate(s: Situation) -> Move | None:
         transitions.restore(s.state, s.policy, guard.in_incident(normal, s.state.now_s)),
         Action.RAMP,
         Verdict.HEALTHY,
-        f"A common incident, page somebody: the older versions show as many {_EVENTS[guard.rang or 0]} as the promoted one,"
+        f"A common incident, page somebody: the older versions have as many {_EVENTS[guard.rang or 0]},"
         f" odds {sentences.odds(min(_clearance(s, pair) for pair in pairs))} against a threefold harm; it gets its"
         " traffic back.",
     )

@@ -52,7 +52,7 @@ class Situation:
             return "no requests anywhere"
         weights = self.state.weights
         part = weights.stable * weights.mirror + weights.canary
-        expected = finished.get(Arm.STABLE, 0) * part / weights.stable
+        expected = finished.get(Arm.STABLE, 0) * part / weights.stable if weights.stable else 0.0
         if not finished[Arm.CANARY] and expected >= _NOTICEABLE:
             return f"the canary finished none of about {expected:,.0f} requests, while the champion answers"
         return None

@@ -1,0 +1,83 @@
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pytest
+
+from perch.core.codec import dumps, loads
+from perch.errors import RolloutError
+
+
+class Colour(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass(frozen=True)
+class Leaf:
+    number: float
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Tree:
+    name: str
+    colour: Colour | None
+    leaves: Mapping[Colour, Leaf]
+    pair: tuple[int, float]
+    many: tuple[Leaf, ...]
+    yes: bool
+
+
+TREE = Tree("t", Colour.RED, {Colour.BLUE: Leaf(0.1 + 0.2)}, (1, 2.5), (Leaf(1e-300, 3), Leaf(-0.0)), True)
+
+
+def test_what_goes_in_comes_out():
+    text = dumps(TREE)
+    assert loads(Tree, text) == TREE
+    assert dumps(loads(Tree, text)) == text
+    assert "0.30000000000000004" in text
+
+
+def test_nothing_is_none():
+    empty = Tree("", None, {}, (0, 0.0), (), False)
+    assert loads(Tree, dumps(empty)) == empty
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"red"', '"green"', r"Tree\.colour should be one of red, blue, not 'green'"),
+        ('"pair":[1,', '"pair":[true,', r"Tree\.pair\[0\] should be of type int, not True"),
+        ('"pair":[1,2.5]', '"pair":[1]', r"Tree\.pair should be a list of 2"),
+        ('"count":3', '"count":"3"', r"Tree\.many\[0\]\.count should be of type int, not '3'"),
+        ('"yes":', '"no":', r"Tree should be an object with exactly name, colour"),
+        ('"leaves":{', '"leaves":[],"x":{', r"Tree should be an object"),
+        ('"blue":{', '"pink":{', r"Tree\.leaves should be one of red, blue"),
+        ("}", "", r"no JSON.*cut off"),
+    ],
+)
+def test_text_that_does_not_fit_is_an_error_that_names_the_place(old, new, message):
+    text = dumps(TREE)
+    assert old in text
+    with pytest.raises(RolloutError, match=message):
+        loads(Tree, text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(("field", "wanted"), [("leaves", "an object"), ("many", "a list")])
+def test_a_container_of_another_kind_is_refused(field, wanted):
+    import json
+
+    data = {**json.loads(dumps(TREE)), field: 3}
+    with pytest.raises(RolloutError, match=rf"Tree\.{field} should be {wanted}, not 3"):
+        loads(Tree, json.dumps(data))
+
+
+def test_numbers_that_json_lacks_are_refused():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        dumps(Leaf(float("nan")))
+
+
+def test_types_without_a_form_are_refused():
+    with pytest.raises(TypeError, match="no JSON for set"):
+        dumps({"a": {1, 2}})

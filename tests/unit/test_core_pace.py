@@ -1,0 +1,102 @@
+"""The ramp and the sample-ratio test."""
+
+from dataclasses import replace
+from math import comb, exp
+
+import numpy as np
+import pytest
+
+from perch.core import Policy, Slo, reference
+from perch.core.ramp import harm_bound, next_weight
+from perch.core.sample_ratio import _RATIOS, SampleRatio
+from perch.core.types import Counts, Grid
+
+GRID = Grid((50.0, 100.0), (0.0,))
+REFERENCE = reference(Counts.none(GRID), GRID, Slo(latency_p99_ms=100.0), None)
+POLICY = Policy()
+
+
+def test_the_weight_at_most_doubles():
+    assert next_weight(0.01, harm=0.001, requests_per_s=1.0, policy=POLICY) == 0.02
+
+
+def test_the_weight_is_what_the_budget_affords_at_the_upper_bound_of_harm():
+    # 2 bad responses / (20 requests/s x 5 s x 0.5 excess)
+    assert next_weight(0.03, 0.5, 20.0, POLICY) == pytest.approx(2 / 50)
+    # above 2,000 requests a reaction: 0.1 % of them
+    assert next_weight(0.001, 0.6, 10_000.0, POLICY) == pytest.approx(0.001 / 0.6)
+
+
+@pytest.mark.parametrize(("harm", "cap"), [(0.051, 0.10), (0.049, 0.25), (0.021, 0.25), (0.019, 0.5)])
+def test_the_weight_is_capped_until_gross_harm_is_excluded(harm, cap):
+    assert next_weight(0.4 if cap == 0.5 else cap * 0.9, harm, 0.001, POLICY) == cap
+
+
+def test_the_weight_never_falls_and_a_better_canary_costs_nothing():
+    assert next_weight(0.3, 1.0, 1_000.0, POLICY) == 0.3
+    assert next_weight(0.3, -0.1, 1_000.0, POLICY) == 0.5
+    assert next_weight(0.05, 0.0, 100.0, replace(POLICY, max_weight=0.08)) == 0.08
+
+
+def test_harm_is_bounded_only_when_the_canary_answered():
+    stable = Counts(1_000, 1, (999, 0, 0), (0, 999))
+    assert harm_bound(Counts.none(GRID), stable, REFERENCE, POLICY) is None
+    clean = harm_bound(Counts(1_000, 0, (1_000, 0, 0), (0, 1_000)), stable, REFERENCE, POLICY)
+    slow = harm_bound(Counts(1_000, 0, (900, 0, 100), (0, 1_000)), stable, REFERENCE, POLICY)
+    assert 0 < clean < 0.01
+    assert slow > 0.1
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.98])
+def test_the_right_split_gains_nothing_in_expectation(share):
+    """Exact, over all splits of 9 requests."""
+    start = SampleRatio()
+    gain = sum(comb(9, k) * share**k * (1 - share) ** (9 - k) * start.after(k, 9 - k, share).e_value for k in range(10))
+    assert gain == pytest.approx(1)
+    assert start.e_value == pytest.approx(1)
+
+
+def test_a_silent_canary_is_found_after_about_ten_requests():
+    split, ticks = SampleRatio(), 0
+    while split.e_value < 1_000:
+        split, ticks = split.after(0, 99, 0.01), ticks + 1
+    assert ticks <= 11
+    assert split.canary_is_silent
+    assert not split.stable_is_silent
+    assert split.canary == 0
+
+
+def test_a_canary_that_falls_silent_late_is_found_as_well():
+    split = SampleRatio()
+    for _ in range(1_000):
+        split = split.after(10, 10, 0.5)
+    assert split.e_value < 1
+    for _ in range(4):
+        split = split.after(0, 10, 0.5)
+    assert split.e_value > 1_000
+    assert split.canary_is_silent
+    assert split.expected < 25
+
+
+def test_a_silent_champion_is_told_from_a_silent_canary():
+    split = SampleRatio()
+    for _ in range(5):
+        split = split.after(10, 0, 0.5)
+    assert split.stable_is_silent
+    assert not split.canary_is_silent
+
+
+def test_small_differences_of_the_split_do_not_add_up():
+    rng, split = np.random.default_rng(3), SampleRatio()
+    for _ in range(3_600):
+        canary = int(rng.binomial(100, 0.5 * 1.05))
+        split = split.after(canary, 100 - canary, 0.5)
+        assert split.e_value < 1_000
+
+
+def test_the_increment_is_the_likelihood_ratio():
+    ending = 0.2 * _RATIOS / (0.2 * _RATIOS + 0.8)
+    after = SampleRatio().after(3, 5, 0.2)
+    at_work = (0.5 + 0.0005) / len(_RATIOS)
+    expected = at_work * (ending / 0.2) ** 3 * ((1 - ending) / 0.8) ** 5
+    assert [exp(row) for row in after.log_wealth] == pytest.approx(expected.tolist())

@@ -1,0 +1,193 @@
+"""Whole rollouts against simulated traffic: what it costs, how long it takes, how it ends."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import mean, median
+
+import pytest
+
+from core_market import ALL_ARMS, DEMO, GOOD, LIVE_ONLY, TWO_ARMS, Market, Version, always, markets
+from perch.core import Cause, Policy
+from perch.core.types import Action, Arm, Phase
+
+FAILING = Version(error_rate=0.05)
+GUARDED = replace(LIVE_ONLY, bake_s=60.0, guard_s=300.0)
+
+
+def in_guard(state):
+    return state.phase in (Phase.GUARD, Phase.DONE)
+
+
+def changed_after_promotion(
+    arms_changed: frozenset[Arm], to: Version, *, from_s: float = 20.0, until_s: float = 1e9, **settings
+) -> Market:
+    """A market in which versions change `from_s` after promotion, until `until_s` after it."""
+    market: list[Market] = []
+
+    def behaviour(arm: Arm) -> Callable:
+        def version(phase, elapsed_s):
+            guard = market[0].state.guard if market else None
+            since_s = market[0].state.now_s - guard.since_s if guard else -1.0
+            return to if arm in arms_changed and from_s <= since_s < until_s else GOOD
+
+        return version
+
+    behaviours = {arm.value: behaviour(arm) for arm in ALL_ARMS}
+    market.append(Market(**{"policy": GUARDED, "arms": ALL_ARMS, **behaviours, **settings}))
+    return market[0]
+
+
+def seconds_after_fault(market):
+    return market.state.now_s - market.state.guard.since_s - 20.0
+
+
+def alarms(market):
+    return sum("alarm rang" in decision.sentence for decision in market.decisions)
+
+
+def test_an_identical_canary_is_never_rolled_back_and_promoted_soon_after_the_bake():
+    for market in markets(40):
+        state = market.run(700, until=in_guard)
+        assert state.phase is Phase.GUARD
+        assert state.now_s - state.live_since_s <= 320
+
+
+@pytest.mark.parametrize(("rps", "runs"), [(1.0, 40), (10.0, 40), (400.0, 15)])
+def test_an_identical_canary_is_not_rolled_back_at_any_rate(rps, runs):
+    for market in markets(runs, rps=rps, policy=LIVE_ONLY):
+        assert market.run(400).outcome is None
+
+
+def test_a_noisy_day_is_no_harm():
+    """Errors of 2 % and bursts of doubled latency, in both arms alike."""
+
+    def burst(phase, elapsed_s):
+        return Version(error_rate=0.02, median_ms=60.0 if elapsed_s % 60 < 20 else 30.0)
+
+    for market in markets(25, canary=burst, stable=burst, policy=LIVE_ONLY):
+        assert market.run(400).outcome is None
+
+
+def test_five_percent_errors_cost_four_bad_responses():
+    rollouts = list(markets(60, policy=LIVE_ONLY, canary=always(FAILING)))
+    for market in rollouts:
+        assert market.run(900).cause is Cause.HARM
+    assert mean(market.bad for market in rollouts) <= 5
+    assert max(market.bad for market in rollouts) <= 10
+
+
+@pytest.mark.parametrize("rps", [50.0, 150.0])
+def test_five_percent_errors_cost_ten_at_most_with_the_delay_of_a_live_loop(rps):
+    for policy in (LIVE_ONLY, replace(DEMO, shadow=False)):
+        for market in markets(15, policy=policy, canary=always(FAILING), rps=rps, delay=2):
+            assert market.run(900).cause is Cause.HARM
+            assert market.bad <= 10
+
+
+def test_in_shadow_nobody_is_hurt():
+    rollouts = list(markets(20, canary=always(FAILING)))
+    for market in rollouts:
+        assert market.run(60).cause is Cause.HARM
+        assert market.bad == 0
+    assert median(market.seconds for market in rollouts) <= 6
+
+
+def test_constant_scores_are_found_in_seconds():
+    for market in markets(10, canary=always(Version(score_mean=-3.0, score_sd=1e-9))):
+        assert market.run(60).cause is Cause.HARM
+        assert market.seconds <= 10
+
+
+def test_doubled_latency_is_found_in_shadow():
+    for market in markets(10, canary=always(Version(median_ms=30.0))):
+        assert market.run(60).cause is Cause.HARM
+        assert market.seconds <= 30
+
+
+@pytest.mark.parametrize("policy", [Policy(), LIVE_ONLY])
+def test_a_silent_canary_is_aborted_and_quarantined(policy):
+    for market in markets(5, policy=policy, canary=always(Version(silent=True))):
+        state = market.run(60)
+        assert (state.outcome, state.cause) == (Action.ROLL_BACK, Cause.SILENT)
+        assert state.sample_ratio.expected < 15 or policy.shadow
+        assert "silent" in market.sentence
+
+
+def test_the_demo_promotes_a_good_canary_within_two_minutes():
+    for market in markets(10, policy=DEMO, rps=150.0, delay=1, arms=ALL_ARMS):
+        state = market.run(200)
+        assert (state.phase, state.outcome) == (Phase.DONE, Action.PROMOTE)
+        assert market.seconds <= 120
+        assert state.weights.canary == pytest.approx(0.99)
+
+
+@pytest.mark.parametrize("arms", [ALL_ARMS, TWO_ARMS])
+def test_after_promotion_a_step_to_five_percent_is_taken_off_in_seconds_and_rolled_back(arms):
+    spans = []
+    for seed in range(10):
+        market = changed_after_promotion(frozenset({Arm.CANARY}), FAILING, arms=arms, seed=seed)
+        soft = market.run(600, until=lambda state: state.phase is Phase.CONFIRM)
+        assert seconds_after_fault(market) <= 10
+        assert soft.weights.canary == pytest.approx(0.1)
+        state = market.run(100)
+        assert (state.outcome, state.cause) == (Action.ROLL_BACK, Cause.HARM)
+        spans.append(seconds_after_fault(market))
+    assert median(spans) <= 25
+
+
+def test_when_the_older_version_is_bad_too_the_baseline_takes_over():
+    for seed in range(8):
+        both = frozenset({Arm.CANARY, Arm.STABLE})
+        market = changed_after_promotion(both, Version(error_rate=0.2), seed=seed)
+        state = market.run(600)
+        assert (state.outcome, state.cause) == (Action.FALL_BACK, Cause.HARM)
+        assert (state.weights.baseline, state.weights.stable, state.weights.canary) == (1.0, 0.0, 0.0)
+        assert seconds_after_fault(market) <= 10
+
+
+@pytest.mark.parametrize("arms", [ALL_ARMS, TWO_ARMS])
+def test_a_common_incident_is_nobodys_fault(arms):
+    for seed in range(6):
+        market = changed_after_promotion(ALL_ARMS, Version(error_rate=0.201), until_s=140.0, arms=arms, seed=seed)
+        state = market.run(700)
+        assert (state.outcome, alarms(market)) == (Action.PROMOTE, 1)
+        assert any("common incident" in decision.sentence for decision in market.decisions)
+
+
+def test_a_short_burst_of_the_promoted_version_is_forgiven_once():
+    ends = []
+    for seed in range(6):
+        market = changed_after_promotion(frozenset({Arm.CANARY}), FAILING, until_s=27.0, seed=seed)
+        state = market.run(700)
+        ends.append(state.outcome)
+        assert alarms(market) <= 1
+    assert set(ends) == {Action.PROMOTE}
+
+
+def test_a_promoted_version_that_falls_silent_is_rolled_back():
+    for seed in range(5):
+        market = changed_after_promotion(frozenset({Arm.CANARY}), Version(silent=True), seed=seed)
+        assert market.run(600).cause is Cause.SILENT
+        assert seconds_after_fault(market) <= 15
+
+
+def test_confirming_ends_even_when_nothing_can_be_learnt():
+    market = changed_after_promotion(frozenset({Arm.CANARY}), FAILING, seed=1)
+    market.run(600, until=lambda state: state.phase is Phase.CONFIRM)
+    market.rps = 0.0
+    state = market.run(400)
+    assert (state.outcome, state.cause) == (Action.ROLL_BACK, Cause.INCONCLUSIVE)
+
+
+def test_a_bad_champion_falls_back_when_the_canary_is_bad_as_well():
+    bad = always(Version(error_rate=0.2))
+    for market in markets(4, policy=LIVE_ONLY, arms=ALL_ARMS, canary=bad, stable=bad):
+        state = market.run(600)
+        assert state.outcome is Action.FALL_BACK
+        assert state.cause in (Cause.HARM, Cause.INCONCLUSIVE)
+        assert "the champion failed" in market.sentence
+
+
+def test_a_bad_champion_does_not_stop_a_canary_that_is_cleared():
+    market = Market(policy=GUARDED, arms=ALL_ARMS, stable=always(Version(error_rate=0.2)), rps=400.0)
+    assert market.run(2_000, until=in_guard).phase in (Phase.GUARD, Phase.DONE)

@@ -1,0 +1,177 @@
+"""One rule at a time: commands, missing data, and what the sentences say."""
+
+from dataclasses import replace
+
+import pytest
+
+from core_market import ALL_ARMS, GOOD, GRID, LIVE_ONLY, SLO, Market, Version, always
+from perch.core import Cause, Policy, begin, decide
+from perch.core.types import Action, Arm, Command, Counts, Observation, Phase, Verdict, Weights
+from perch.errors import RolloutError
+
+BAD = Version(error_rate=0.05)
+
+
+def market(seconds, **settings):
+    started = Market(**{"policy": LIVE_ONLY, **settings})
+    started.run(seconds)
+    return started
+
+
+def follow(started, command=None, arms=None, seconds=1.0):
+    """One more tick with these counts."""
+    observation = Observation(started.state.tick + 1, started.state.now_s + seconds, arms or {}, command)
+    return decide(started.state, observation, started.policy)
+
+
+def nothing():
+    return {Arm.STABLE: Counts.none(GRID), Arm.CANARY: Counts.none(GRID)}
+
+
+def test_a_rollout_begins_in_shadow_with_everything_mirrored():
+    started = market(0, policy=Policy(), arms=ALL_ARMS)
+    assert started.state.phase is Phase.SHADOW
+    assert started.state.weights == Weights(baseline=0.01, stable=0.99, canary=0.0, mirror=1.0)
+
+
+def test_without_shadow_it_begins_at_the_first_weight_and_without_baseline_that_has_no_share():
+    state = begin(LIVE_ONLY, SLO, market(0).reference, {Arm.STABLE, Arm.CANARY}, 0.0)
+    assert (state.phase, state.weights) == (Phase.RAMP, Weights(0.0, 0.99, 0.01, 0.0))
+
+
+def test_a_person_rolls_back_and_the_version_is_not_quarantined():
+    state, decision = follow(market(10), Command.ROLL_BACK)
+    assert (decision.action, decision.phase, decision.weights) == (Action.ROLL_BACK, Phase.DONE, Weights())
+    assert state.cause is Cause.PERSON
+    assert not state.cause.quarantines
+    assert decision.sentence.startswith("Rolled back: a person asked for it")
+
+
+@pytest.mark.parametrize("policy", [Policy(), LIVE_ONLY])
+def test_a_person_promotes_without_proof(policy):
+    state, decision = follow(market(10, policy=policy, arms=ALL_ARMS), Command.PROMOTE)
+    assert (decision.action, state.phase, state.promoted_by) == (Action.PROMOTE, Phase.GUARD, Cause.PERSON)
+    assert decision.weights.canary == pytest.approx(0.97)
+    assert (decision.weights.stable, decision.weights.baseline) == (0.02, 0.01)
+    assert "a person asked" in decision.sentence
+
+
+def test_paused_holds_the_weight_until_resumed():
+    started = market(150, commands={20: Command.PAUSE, 120: Command.RESUME})
+    weights = [decision.weights.canary for decision in started.decisions]
+    assert weights[19] == weights[118]
+    assert "paused" in started.decisions[60].sentence
+    assert max(weights[119:]) > weights[118]
+
+
+def test_paused_still_rolls_back():
+    started = market(400, canary=always(BAD), commands={1: Command.PAUSE})
+    assert (started.state.outcome, started.state.cause) == (Action.ROLL_BACK, Cause.HARM)
+
+
+def test_paused_is_not_promoted():
+    started = market(330, commands={200: Command.PAUSE})
+    assert started.state.phase is Phase.RAMP
+
+
+def test_a_tick_seen_before_changes_nothing():
+    started = market(10)
+    again = started.observations[-1]
+    state, decision = decide(started.state, again, LIVE_ONLY)
+    assert state == started.state
+    assert (decision.action, decision.verdict) == (Action.HOLD, Verdict.NO_DATA)
+    assert "ignored" in decision.sentence
+
+
+def test_after_the_end_the_final_weights_stay():
+    started = market(300, canary=always(BAD))
+    state, decision = follow(started, Command.PROMOTE)
+    assert state == started.state
+    assert (decision.action, decision.weights) == (Action.HOLD, Weights())
+
+
+@pytest.mark.parametrize(
+    ("arms", "why"),
+    [
+        (nothing(), "no requests anywhere"),
+        ({**nothing(), Arm.CANARY: None}, "the counts of the canary did not arrive"),
+        ({Arm.CANARY: Counts.none(GRID)}, "the counts of the champion did not arrive"),
+        ({}, "the counts of the canary and the champion did not arrive"),
+    ],
+)
+def test_causes_of_no_data_are_told_apart_and_move_nothing(arms, why):
+    started = market(30)
+    state, decision = follow(started, arms=arms)
+    assert (decision.verdict, decision.action) == (Verdict.NO_DATA, Action.HOLD)
+    assert why in decision.sentence
+    assert (state.comparisons, state.weights) == (started.state.comparisons, started.state.weights)
+    assert decision.e_value == pytest.approx(started.decisions[-1].e_value)
+
+
+def test_after_the_timeout_without_data_the_weight_is_given_back():
+    started = market(30)
+    assert started.state.data_s >= started.state.now_s - 1
+    _, before = follow(started, arms=nothing(), seconds=1_790.0)
+    state, decision = follow(started, arms=nothing(), seconds=1_801.0)
+    assert before.action is Action.HOLD
+    assert (decision.action, state.cause, decision.verdict) == (Action.ROLL_BACK, Cause.INCONCLUSIVE, Verdict.NO_DATA)
+    assert "inconclusive" in decision.sentence
+    assert not state.cause.quarantines
+
+
+def test_counts_of_an_arm_wait_for_the_other_arms_source():
+    """A source that is down for a while loses nothing: the next difference of its counters covers the gap."""
+    started = market(30)
+    busy = GOOD.serve(99, started.rng)
+    waiting, _ = follow(started, arms={Arm.STABLE: busy, Arm.CANARY: None})
+    assert waiting.batch.arms[Arm.STABLE] == busy
+    assert waiting.comparisons == started.state.comparisons
+    back = {Arm.STABLE: busy, Arm.CANARY: GOOD.serve(2, started.rng)}
+    moved, _ = decide(waiting, Observation(waiting.tick + 1, waiting.now_s + 1, back), LIVE_ONLY)
+    assert moved.batch.arms == {}
+    assert moved.comparisons != started.state.comparisons
+
+
+def test_a_clock_that_runs_back_stands_still():
+    started = market(30)
+    state, _ = follow(started, arms=nothing(), seconds=-500.0)
+    assert state.now_s == started.state.now_s
+
+
+def test_counts_on_another_grid_are_refused():
+    with pytest.raises(RolloutError, match="counts of the canary arm are not on the rollout's grid"):
+        follow(market(3), arms={**nothing(), Arm.CANARY: Counts(1, 0, (1,), (1,))})
+
+
+def test_the_sentence_of_a_rollback_has_the_numbers():
+    sentence = market(400, canary=always(BAD)).sentence
+    assert sentence.startswith("Rolled back: the canary failed ")
+    assert " while the champion did so in " in sentence
+    assert sentence.endswith("needed 100.")
+
+
+def test_the_sentence_names_the_latency_or_the_scores_that_decided():
+    slow = market(400, canary=always(Version(median_ms=60.0)), policy=Policy())
+    assert "the canary was slower than " in slow.sentence
+    assert " ms in " in slow.sentence
+    assert "mirrored requests, which no user saw" in slow.sentence
+    constant = market(400, canary=always(Version(score_mean=-3.0, score_sd=1e-9)), policy=Policy())
+    assert "the canary gave scores between " in constant.sentence
+    assert "%" in constant.sentence
+
+
+def test_a_canary_that_gets_traffic_of_the_champions_is_misrouted():
+    def swap(observation):
+        arms = dict(observation.arms)
+        arms[Arm.CANARY], arms[Arm.STABLE] = arms[Arm.STABLE], arms[Arm.CANARY]
+        return replace(observation, arms=arms)
+
+    started = market(60, edit=swap)
+    fallen = market(60, edit=swap, arms=ALL_ARMS)
+    assert started.state.outcome is None
+    assert (fallen.state.outcome, fallen.state.cause) == (Action.FALL_BACK, Cause.MISROUTED)
+    assert fallen.state.weights == Weights(baseline=1.0, stable=0.0)
+
+
+def test_only_harm_and_silence_quarantine():
+    assert {cause for cause in Cause if cause.quarantines} == {Cause.HARM, Cause.SILENT}
