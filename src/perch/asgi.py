@@ -8,8 +8,8 @@ import asyncio
 import hmac
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -149,13 +149,21 @@ def run(app: App, host: str, port: int, *, name: str, beside: AbstractAsyncConte
         timeout_graceful_shutdown=DRAIN_S,
     )
     server = uvicorn.Server(config)
-    # After draining, uvicorn raises the signal again; a drained server has ended well and exits with 0.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    with listener:
+    with listener, _ignored(signal.SIGTERM, signal.SIGINT), suppress(SystemExit):  # uvicorn's way to say it failed
         uvloop.run(_serve(server, listener, beside))
     if not server.started:
         raise PlatformError(f"{name} did not start; the lines above say why.")
+
+
+@contextmanager
+def _ignored(*numbers: signal.Signals) -> Iterator[None]:
+    """After draining, uvicorn raises the signal again. But a drained server has ended well, and exits with 0."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def _serve(

@@ -6,9 +6,12 @@ does not stop the loop.
 
 import argparse
 import asyncio
+import logging
+import sqlite3
 import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -22,6 +25,8 @@ from perch.signals.events import Outcome, Prediction
 from perch.signals.outcomes import OutcomeStore, Summary
 
 BODY_LIMIT_BYTES = 8_000_000
+
+_log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _Handler: TypeAlias = Callable[[bytes], Awaitable[tuple[bytes, bytes]]]
@@ -59,6 +64,10 @@ class Collector:
             return await asgi.reply(send, 200, body, content_type)
         except Refusal as refusal:
             return await asgi.reply(send, refusal.status, msgspec.json.encode({"error": str(refusal)}))
+        except sqlite3.Error as error:
+            _log.error("The outcome store failed: %s", error)
+            sentence = f"The outcome store failed ({error}) and kept nothing of this; send it again later."
+            return await asgi.reply(send, HTTPStatus.SERVICE_UNAVAILABLE, msgspec.json.encode({"error": sentence}))
         except Disconnected:
             return None
 
