@@ -11,7 +11,7 @@ import numpy as np
 
 from perch.pipeline.evaluate import Evaluation, slice_rows
 from perch.pipeline.features import Prepared
-from perch.pipeline.settings import PipelineSettings
+from perch.pipeline.settings import GateSettings, PipelineSettings
 from perch.workload.features import Floats
 from perch.workload.metrics import Interval, bootstrap_sums, interval
 
@@ -49,12 +49,18 @@ def judge(
     differences = _differences(challenger.losses, champion.losses, parts, settings)
     to_baseline = _differences(challenger.losses, baseline.losses, {"": parts[""]}, settings)[""]
     difference = differences.pop("")
-    verdict = _verdict(difference, settings.gate.margin)
-    objection = _objection(challenger, champion, to_baseline, differences, settings)
-    if objection is not None:
-        return Gate(GateVerdict.WORSE, accepted=False, reason=objection, difference=difference)
-    accepted = verdict in (GateVerdict.BETTER, GateVerdict.NOT_WORSE)
-    return Gate(verdict, accepted, _sentence(verdict, difference, challenger, settings), difference)
+    verdict = _verdict(difference, int(prepared.evaluation_clicked.sum()), settings.gate)
+    if verdict != GateVerdict.UNDECIDED:
+        objection = _objection(challenger, champion, to_baseline, differences, settings)
+        if objection is not None:
+            return Gate(GateVerdict.WORSE, accepted=False, reason=objection, difference=difference)
+    kept = "baseline" if champion is baseline else "champion"
+    return Gate(
+        verdict,
+        accepted=verdict in (GateVerdict.BETTER, GateVerdict.NOT_WORSE),
+        reason=_sentence(verdict, difference, prepared, kept, settings.gate),
+        difference=difference,
+    )
 
 
 def _differences(
@@ -66,12 +72,14 @@ def _differences(
     return {name: interval(sums[:, 2 * i] / sums[:, 2 * i + 1]) for i, name in enumerate(parts)}
 
 
-def _verdict(difference: Interval, margin: float) -> GateVerdict:
+def _verdict(difference: Interval, clicks: int, settings: GateSettings) -> GateVerdict:
+    if clicks < settings.min_clicks:
+        return GateVerdict.UNDECIDED
     if difference.high < 0:
         return GateVerdict.BETTER
     if difference.low > 0:
         return GateVerdict.WORSE
-    return GateVerdict.NOT_WORSE if difference.high <= margin else GateVerdict.UNDECIDED
+    return GateVerdict.NOT_WORSE if difference.high <= settings.margin else GateVerdict.UNDECIDED
 
 
 def _objection(
@@ -103,26 +111,21 @@ def _objection(
     return None
 
 
-def _sentence(verdict: GateVerdict, difference: Interval, challenger: Evaluation, settings: PipelineSettings) -> str:
-    seen = f"{challenger.metrics['clicks']:,.0f} clicks in {challenger.metrics['rows']:,.0f} later impressions"
+def _sentence(verdict: GateVerdict, difference: Interval, prepared: Prepared, kept: str, settings: GateSettings) -> str:
+    clicks = int(prepared.evaluation_clicked.sum())
+    seen = f"on {clicks:,} clicks in {len(prepared.evaluation):,} later impressions the challenger's log loss"
     shares = _shares(difference)
     match verdict:
         case GateVerdict.BETTER:
-            return (
-                f"better: on {seen} the challenger's log loss is {_shares(_negated(difference))} below the champion's"
-            )
+            return f"better: {seen} is {_shares(_negated(difference))} below the {kept}'s"
         case GateVerdict.NOT_WORSE:
-            return (
-                f"not worse: on {seen} the challenger's log loss differs from the champion's by {shares}, "
-                f"at most {settings.gate.margin:.1%} is allowed"
-            )
+            return f"not worse: {seen} differs from the {kept}'s by {shares}; up to {settings.margin:.1%} is allowed"
         case GateVerdict.WORSE:
-            return f"worse: on {seen} the challenger's log loss is {shares} above the champion's: it is refused"
+            return f"worse: {seen} is {shares} above the {kept}'s: it is refused, and the {kept} stays"
         case GateVerdict.UNDECIDED:
-            return (
-                f"cannot tell the models apart: on {seen} the challenger's log loss differs from the champion's by "
-                f"{shares}, and {settings.gate.margin:.1%} worse is the most allowed; what serves now stays"
-            )
+            few = clicks < settings.min_clicks
+            lacking = f"{settings.min_clicks} clicks are needed" if few else f"up to {settings.margin:.1%} is allowed"
+            return f"cannot tell the models apart: {seen} differs from the {kept}'s by {shares}; {lacking}: the {kept} stays"
 
 
 def _negated(difference: Interval) -> Interval:

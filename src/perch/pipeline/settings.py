@@ -9,6 +9,9 @@ from perch.workload.features import FeatureSettings
 class GateSettings:
     """What a challenger must keep to."""
 
+    min_clicks: int = 200
+    """With fewer clicks in the evaluation window no verdict is given: so few make every interval too narrow."""
+
     margin: float = 0.01
     """A log loss that is proven to be at most this share above the champion's is not worse."""
 
@@ -28,13 +31,13 @@ class PipelineSettings:
     """A click this long after its impression still counts. Younger impressions are not used: their labels may
     change."""
 
-    history_share: float = 0.4
+    history_share: float = 0.3
     """First share of the rows, by time, over which the feature table is counted."""
 
     evaluation_share: float = 0.2
     """Last share of the rows, by time, on which models are judged. Training gets what lies between."""
 
-    keep_rate: float = 0.25
+    keep_rate: float = 0.5
     """Share of the non-clicks that training keeps."""
 
     seed: int = 0

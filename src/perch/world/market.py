@@ -38,7 +38,7 @@ class Market:
         Columns are those of `perch.workload.schema.CLICK_LOG`, with `bid`, `conversion` and `value`. Text columns
         are categorical, times in seconds since the epoch.
         """
-        import pandas as pd  # noqa: PLC0415 - live traffic needs none
+        import pandas as pd
 
         self._restart()
         rng = np.random.default_rng([self._seed, 1])

@@ -4,6 +4,7 @@ A request carries its luck with it, drawn in advance. So a click costs nothing w
 that answer the same request meet the same user.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -45,6 +46,11 @@ class SlateRequest:
 
     value: float = field(repr=False)
     """What the user would then buy for."""
+
+    def body(self) -> bytes:
+        """The request as `POST /rank` takes it."""
+        asked = {"context": self.context, "candidates": self.candidates, "values": self.bids}
+        return json.dumps(asked).encode()
 
     def click(self, shown_index: int) -> Click:
         """What the user does with the candidate that was shown: always the same."""
