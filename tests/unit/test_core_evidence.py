@@ -22,7 +22,7 @@ def one_event(hits, exposed):
 
 
 def single(null, alternative):
-    return Family(np.array([0]), np.log([null]), np.log([alternative]), np.zeros(1))
+    return Family(np.array([0]), np.log([null]), np.log([alternative]), np.zeros(1), np.full(1, np.inf))
 
 
 def increment(null, alternative, canary, stable):
@@ -115,6 +115,15 @@ def test_scores_are_tested_both_ways_around_what_the_evaluation_predicts():
     excess = FULL.log_alternative[rows] - FULL.log_null[rows]
     assert (excess[upward] > 0).all()
     assert (excess[~upward] < 0).all()
+
+
+def test_a_tick_full_of_slow_answers_convicts_nobody_but_failures_do():
+    size = 1 + len(REFERENCE.latency_edges) + len(REFERENCE.expected)
+    clean, all_bad = Tally(np.zeros(size), np.full(size, 100.0)), Tally(np.full(size, 90.0), np.full(size, 100.0))
+    by_row = FULL.increments(all_bad, clean)
+    latency = (FULL.event >= 1) & (FULL.event <= len(REFERENCE.latency_edges))
+    assert by_row[latency].max() == 2.0
+    assert by_row[FULL.event == FAILED].max() > 20
 
 
 def test_an_arm_without_exposure_changes_nothing():

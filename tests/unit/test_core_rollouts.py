@@ -68,6 +68,18 @@ def test_a_noisy_day_is_no_harm():
         assert market.run(400).outcome is None
 
 
+@pytest.mark.parametrize("policy", [Policy(), LIVE_ONLY])
+def test_a_process_that_pauses_once_is_no_harm(policy):
+    """For 300 ms, eight seconds into each phase."""
+
+    def pausing(phase, elapsed_s):
+        return Version(median_ms=40.0, sigma=1.2) if elapsed_s == 8.0 else GOOD
+
+    for market in markets(5, policy=replace(policy, bake_s=60.0), canary=pausing):
+        assert market.run(300).outcome is None
+        assert market.state.phase is Phase.GUARD
+
+
 def test_five_percent_errors_cost_four_bad_responses():
     rollouts = list(markets(60, policy=LIVE_ONLY, canary=always(FAILING)))
     for market in rollouts:

@@ -22,6 +22,9 @@ hard moves x and y together, which lowers E A^x B^y further. (After Lindon and M
 **Assumed**: within a tick, which arm a request went to says nothing about how hard it was. The share is the observed
 one, so a change of weights, a burst or a missed tick needs no care.
 
+Slow answers come in clusters: a process that stops for 200 ms delays all that it holds. So the increment of a latency
+event is cut at 2 in each tick: no single tick can convict, and what is cut from above stays a supermartingale.
+
 Averages of e-processes are e-processes whatever their dependence (Vovk and Wang, arXiv 1912.06116): so they are mixed
 over ratios, over the moment at which harm began, and over events. By Ville's inequality the average ever reaches
 1/alpha with a probability of at most alpha if the canary does no harm: one bound for all looks and all events together.
@@ -43,6 +46,7 @@ _HARM_RATIOS = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 300.0)
 _SCORE_RATIOS = _HARM_RATIOS[:6]  # a decile cannot be hit a hundred times as often
 _MILD_RATIOS = (1.0, 0.5, 0.2)  # alternatives when it is harm that is to be disproved
 _GROUP_WEIGHTS = (0.4, 0.35, 0.25)  # errors, latency, scores
+_LARGEST_LATENCY_INCREMENT = 2.0
 _LARGEST_LOG = 690.0  # keeps e-values finite, and so their JSON
 
 
@@ -57,6 +61,9 @@ class Family:
     log_alternative: Floats
     log_prior: Floats
     """ln of each row's share of the mixture; the shares add up to 1."""
+
+    largest: Floats
+    """The most that a row can gain in one tick."""
 
     def start(self, mass: float) -> tuple[float, ...]:
         """Log wealth of each row when `mass` of the mixture is put to work."""
@@ -78,7 +85,7 @@ class Family:
         null, alternative = log_odds + self.log_null, log_odds + self.log_alternative
         log_a = np.logaddexp(0.0, -null) - np.logaddexp(0.0, -alternative)
         log_b = np.logaddexp(0.0, null) - np.logaddexp(0.0, alternative)
-        return np.asarray(x * log_a + y * log_b)
+        return np.asarray(np.minimum(x * log_a + y * log_b, self.largest))
 
     def by_event(self, log_wealth: Sequence[float], events: int) -> Floats:
         """Wealth of each event, shape (events,)."""
@@ -108,15 +115,14 @@ def full_family(reference: Reference, policy: Policy) -> Family:
         upward = _harm_rows(event, policy.tolerated_score_ratio, share, _SCORE_RATIOS)
         rows += [(event, log(expected) + null, log(expected) + rho, mass) for _, null, rho, mass in upward]
         rows += [(event, log(expected) - null, log(expected) - rho, mass) for _, null, rho, mass in upward]
-    return _family(rows)
+    return _family(rows, reference)
 
 
 @lru_cache(maxsize=32)
 def core_family(reference: Reference, policy: Policy) -> Family:
     """Errors and SLO violations only, for versions that are meant to score differently: does one harm?"""
-    return _family(
-        [row for event in (FAILED, slo_event(reference)) for row in _harm_rows(event, policy.tolerated_ratio, 0.5)]
-    )
+    events = (FAILED, slo_event(reference))
+    return _family([row for event in events for row in _harm_rows(event, policy.tolerated_ratio, 0.5)], reference)
 
 
 @lru_cache(maxsize=32)
@@ -127,7 +133,7 @@ def clearing_family(reference: Reference, ratio: float) -> Family:
     """
     mass = 1 / len(_MILD_RATIOS)
     events = (FAILED, slo_event(reference))
-    return _family([(event, log(ratio), log(mild), mass) for event in events for mild in _MILD_RATIOS])
+    return _family([(event, log(ratio), log(mild), mass) for event in events for mild in _MILD_RATIOS], reference)
 
 
 Row = tuple[int, float, float, float]
@@ -138,6 +144,8 @@ def _harm_rows(event: int, tolerated: float, share: float, ratios: tuple[float, 
     return [(event, log(tolerated), log(rho), share / len(above)) for rho in above]
 
 
-def _family(rows: Sequence[Row]) -> Family:
-    event, null, alternative, mass = zip(*rows, strict=True)
-    return Family(np.array(event, dtype=np.intp), np.array(null), np.array(alternative), np.log(mass))
+def _family(rows: Sequence[Row], reference: Reference) -> Family:
+    event, null, alternative, mass = (np.array(column) for column in zip(*rows, strict=True))
+    is_latency = (event > FAILED) & (event <= len(reference.latency_edges))
+    largest = np.where(is_latency, _LARGEST_LATENCY_INCREMENT, np.inf)
+    return Family(event.astype(np.intp), null, alternative, np.log(mass), largest)

@@ -7,8 +7,11 @@ a Shiryaev-Roberts e-detector against twice the rate that the rollout bounded,
 
 for x events in n requests over dt seconds. While the rate is at most p0, E L <= 1, so M - t is a supermartingale and
 the mean time until M reaches `guard_quiet_s` is at least that long. M is averaged over both events and over the odds
-ratios of p1 to p0. (Shin, Ramdas and Rinaldo, arXiv 2203.03532.) An alarm says that something is wrong, not with whom:
-confirming is a comparison of arms again.
+ratios of p1 to p0. (Shin, Ramdas and Rinaldo, arXiv 2203.03532.)
+
+Slow answers come in clusters, so ln L of SLO violations is cut at 4 in each tick: one pause of a process is no alarm,
+and what is cut from above stays a supermartingale. An alarm says that something is wrong, not with whom: confirming is
+a comparison of arms again.
 """
 
 from dataclasses import dataclass, replace
@@ -28,6 +31,7 @@ _LARGEST_RATE = 0.9
 _LARGEST = 1e300
 _RELIEF_RATIO = 3.0
 _INCIDENT_S = 300.0
+_LARGEST_INCREMENTS = (600.0, 4.0)  # for failures only so that numbers stay finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class Guard:
             for i, ratio in enumerate(_RATIOS):
                 log_l = _log_likelihood_ratio(hits, trials, _odds_scaled(null, ratio), null)
                 old = self.detectors[event * len(_RATIOS) + i]
-                detectors.append(min((elapsed_s + old) * exp(min(log_l, 600.0)), _LARGEST))
+                detectors.append(min((elapsed_s + old) * exp(min(log_l, _LARGEST_INCREMENTS[event])), _LARGEST))
         return replace(self, detectors=tuple(detectors))
 
     def ring(self) -> "Guard":
