@@ -16,7 +16,7 @@ from perch.signals import names
 from perch.workload.package import load_package
 from serving_process import TOKEN, free_port, running, write_tiny_package
 
-pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore::DeprecationWarning:pathspec")]
+pytestmark = pytest.mark.e2e
 
 ROW = {"price": 0.3, "age": None, "site": "a", "ad": "new"}
 SLATE = {"context": {"site": "a"}, "candidates": [{"price": p, "age": 1, "ad": "x"} for p in (0.9, 0.1, 0.5)]}

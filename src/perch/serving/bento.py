@@ -28,7 +28,7 @@ def bento_app(schema: Schema, score: Score) -> App:
             try:
                 columns = inputs.from_rows(instances)
             except Refusal as refusal:
-                raise bentoml.exceptions.InvalidArgument(str(refusal)) from None
+                raise bentoml.exceptions.BadInput(str(refusal)) from None
             return {"predictions": score(columns).probabilities}
 
     app: App = Model.to_asgi()  # type: ignore[attr-defined]  # the decorator made it a service
