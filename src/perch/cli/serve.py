@@ -4,10 +4,10 @@ import os
 import sys
 from pathlib import Path
 
-from perch.adapters.registry.mlflow import MlflowRegistry
 from perch.adapters.registry.port import Role
 from perch.errors import RegistryError
 from perch.local.processes import check_port_free
+from perch.local.store import open_registry
 from perch.settings import ModelService
 
 
@@ -19,7 +19,7 @@ def serve_version(service: ModelService, folder: Path, version: int | None, port
         PlatformError: the port is taken.
     """
     check_port_free(port, "the server")
-    registry, model = MlflowRegistry(folder), service.spec.model
+    registry, model = open_registry(folder), service.spec.model
     wanted = registry.holder(model, Role.CHAMPION) if version is None else registry.get(model, version)
     if wanted is None:
         raise RegistryError(f"No version of {model} is the champion. Train one with `perch train`.")

@@ -2,15 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 
 from perch.core.policy import Policy
-from perch.core.types import Phase
+from perch.core.types import Action, Phase, Verdict
 from perch.demo.scenarios import Scenario
 from perch.demo.traffic import Tally, Traffic
 from perch.errors import PlatformError
@@ -41,8 +42,8 @@ class Releases:
         service = self._platform.service
         champion = service.status().arms["stable"]
         await service.prepare(version)
-        if scenario.faults:
-            await self._break(version, scenario.faults)
+        if faults := dict(scenario.faults) | self._slowness(scenario, champion):
+            await self._break(version, faults)
         tally, began_s = self._traffic.start_tally(), time.time()
         name = await service.release(version, replace(self._policy, **scenario.policy), began_s)
         pending = {champion, version} if scenario.later_faults else set()
@@ -61,6 +62,15 @@ class Releases:
         await asyncio.sleep(1.0)  # answers in flight are counted where they belong
         return _record(scenario, service.ledger_file(name), tally, began_s, seconds, version)
 
+    def _slowness(self, scenario: Scenario, champion: int) -> dict[str, float]:
+        """The delay that multiplies the p99 that clients have just seen of the champion."""
+        if scenario.p99_factor == 1.0:
+            return {}
+        usual_ms = float(np.percentile(self._traffic.tally.versions[champion].latency_ms, 99))
+        delay_ms = (scenario.p99_factor - 1) * usual_ms
+        self._view.line(f"The champion's p99 is {usual_ms:.1f} ms; the canary answers {delay_ms:.1f} ms later.")
+        return {"latency_ms": delay_ms}
+
     async def _break(self, version: int, faults: Mapping[str, Any]) -> None:
         headers = {"authorization": f"Bearer {self._platform.token}"}
         async with httpx.AsyncClient(trust_env=False) as client:
@@ -70,3 +80,28 @@ class Releases:
     def _show(self, scenario: Scenario) -> None:
         status = self._platform.service.status()
         self._view.rollout(scenario.title, status.weights, status.e_value, status.sentence, status.phase)
+
+
+def _record(
+    scenario: Scenario, ledger: Path, tally: Tally, began_s: float, seconds: float, version: int
+) -> RolloutRecord:
+    ticks = [entry for entry in entries(ledger) if entry["kind"] == "tick"]
+    end = next(entry for entry in entries(ledger) if entry["kind"] == "end")
+    timed = [(tick["observation"]["now_s"] - began_s, tick["decision"]) for tick in ticks]
+    canary = tally.versions[version]
+    return RolloutRecord(
+        name=scenario.name,
+        title=scenario.title,
+        version=version,
+        expected=scenario.expected,
+        decision=end["outcome"],
+        reason=end["sentence"],
+        seconds=seconds,
+        canary_requests=canary.requests,
+        bad_responses=canary.requests if scenario.misjudges else canary.failed + canary.slow,
+        lost_requests=tally.lost,
+        weights=tuple(WeightPoint(t_s, **decision["weights"]) for t_s, decision in timed),
+        e_value=max(decision["e_value"] for _, decision in timed),
+        evidence=tuple(EvidencePoint(t_s, d["e_value"], Verdict(d["verdict"]).name.lower()) for t_s, d in timed),
+        events=tuple(StoryLine(t_s, d["sentence"]) for t_s, d in timed if d["action"] != Action.HOLD),
+    )

@@ -19,6 +19,9 @@ class Scenario:
     faults: Mapping[str, Any] = field(default_factory=dict)
     """What is broken about the canary from its start, as `PUT /faults` takes it."""
 
+    p99_factor: float = 1.0
+    """The canary answers later, by so much that its p99 is this many times the champion's."""
+
     later_faults: Mapping[str, Any] = field(default_factory=dict)
     """What breaks in the promoted version and in the old champion once the guard watches."""
 
@@ -29,51 +32,44 @@ class Scenario:
     """Every answer of the canary counts as a bad one, whatever its status: its scores are wrong."""
 
 
-def scenarios(latency_ms: float) -> tuple[Scenario, ...]:
-    """The rollouts of the demonstration, in order.
-
-    Args:
-        latency_ms: what the slow canary adds to each request, in milliseconds: the champion's own p99, so that the
-            canary's p99 doubles.
-    """
-    return (
-        Scenario(
-            "good",
-            "A better model: gradient-boosted trees in place of the baseline",
-            Action.PROMOTE,
-        ),
-        Scenario(
-            "errors",
-            "A retrained model that fails 5 % of its requests, released without a shadow stage",
-            Action.ROLL_BACK,
-            faults={"error_rate": 0.05},
-            policy={"shadow": False},
-        ),
-        Scenario(
-            "latency",
-            f"A retrained model that is {latency_ms:.1f} ms slower: twice the champion's p99, without a shadow stage",
-            Action.ROLL_BACK,
-            faults={"latency_ms": latency_ms},
-            policy={"shadow": False},
-        ),
-        Scenario(
-            "constant",
-            "A retrained model that gives every ad the same score",
-            Action.ROLL_BACK,
-            faults={"constant_score": 0.02},
-            misjudges=True,
-        ),
-        Scenario(
-            "skew",
-            "A retrained model whose most important input arrives empty (training-serving skew)",
-            Action.ROLL_BACK,
-            faults={"skew": {"column": "user_recent_ctr", "how": "scale", "factor": 100.0}},
-            misjudges=True,
-        ),
-        Scenario(
-            "fallback",
-            "A good model is promoted; then it breaks, and so does the champion before it",
-            Action.FALL_BACK,
-            later_faults={"error_rate": 0.2},
-        ),
-    )
+SCENARIOS = (
+    Scenario(
+        "good",
+        "A better model: gradient-boosted trees in place of the baseline",
+        Action.PROMOTE,
+    ),
+    Scenario(
+        "errors",
+        "A retrained model that fails 5 % of its requests, released without a shadow stage",
+        Action.ROLL_BACK,
+        faults={"error_rate": 0.05},
+        policy={"shadow": False},
+    ),
+    Scenario(
+        "latency",
+        "A retrained model whose p99 latency is twice the champion's, released without a shadow stage",
+        Action.ROLL_BACK,
+        p99_factor=2.0,
+        policy={"shadow": False},
+    ),
+    Scenario(
+        "constant",
+        "A retrained model that gives every ad the same score",
+        Action.ROLL_BACK,
+        faults={"constant_score": 0.02},
+        misjudges=True,
+    ),
+    Scenario(
+        "skew",
+        "A retrained model whose most important input arrives empty (training-serving skew)",
+        Action.ROLL_BACK,
+        faults={"skew": {"column": "user_recent_ctr", "how": "scale", "factor": 100.0}},
+        misjudges=True,
+    ),
+    Scenario(
+        "fallback",
+        "A good model is promoted; then it breaks, and so does the champion before it",
+        Action.FALL_BACK,
+        later_faults={"error_rate": 0.2},
+    ),
+)

@@ -20,7 +20,7 @@ from perch.world.market import Market
 from perch.world.requests import SlateRequest
 
 _TIMEOUT_S = 5.0
-_CHUNK = 200
+_CHUNK = 50
 _FEEDBACK_S = 0.5
 
 
@@ -101,13 +101,10 @@ class Traffic:
                     group.create_task(self._ask(session, request, self.tally))
 
     async def _ask(self, session: aiohttp.ClientSession, request: SlateRequest, tally: Tally) -> None:
-        body = msgspec.json.encode(
-            {"context": request.context, "candidates": request.candidates, "values": request.bids}
-        )
         headers = {REQUEST_ID_HEADER: request.request_id, "content-type": "application/json"}
         sent = time.perf_counter()
         try:
-            async with session.post(f"{self._route_url}/rank", data=body, headers=headers) as answer:
+            async with session.post(f"{self._route_url}/rank", data=request.body(), headers=headers) as answer:
                 content = await answer.read()
         except (aiohttp.ClientError, TimeoutError):
             tally.lost += 1

@@ -24,6 +24,7 @@ from perch.errors import PerchError
 from perch.local.control import control_app
 from perch.local.platform import platform
 from perch.local.processes import Child, ProcessId, free_port
+from perch.local.store import open_registry, store_uri
 from perch.settings import load_declaration
 
 RECORD = "platform.json"
@@ -73,15 +74,13 @@ class _Server(uvicorn.Server):
 
 async def run(declaration_file: Path, folder: Path, *, allow_faults: bool, mlflow_port: int | None) -> None:
     """Run the platform in `folder` until the process is told to end."""
-    from perch.adapters.registry.mlflow import MlflowRegistry
-
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     declaration = load_declaration(declaration_file)
     route_url = f"http://127.0.0.1:{declaration.spec.port}"
     write_record(Record(ProcessId.of(os.getpid()), (), 0, route_url, None), folder)
-    registry = MlflowRegistry(folder)
+    registry = open_registry(folder)
     async with contextlib.AsyncExitStack() as stack:
         if mlflow_port is not None:
             page = Child("MLflow", _mlflow_command(folder, mlflow_port), folder / "log" / "mlflow.log", _MLFLOW_ENV)

@@ -1,12 +1,12 @@
 """One rollout as it is written down between two ticks: enough to go on after a crash as if nothing had happened."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perch.core import Policy, State
 from perch.core.codec import dumps, loads
-from perch.core.types import Action, Arm, Counts, Phase
+from perch.core.types import Action, Arm, Counts, Phase, Weights
 
 Totals = Mapping[str, Mapping[str, Counts]]
 """What each serving process (by its version's number) has counted since it started, by arm."""
@@ -66,6 +66,33 @@ class Standing:
     champion: int
     baseline: int
     attempt: Attempt | None = None
+    """The rollout in progress, or the last one."""
+
+    @property
+    def rolling(self) -> bool:
+        """A rollout is in progress."""
+        return self.attempt is not None and not self.attempt.done
+
+    @property
+    def arms(self) -> dict[Arm, int]:
+        """The version of each arm that is deployed."""
+        arms = {Arm.STABLE: self.champion}
+        if self.baseline != self.champion:
+            arms[Arm.BASELINE] = self.baseline
+        if self.attempt is not None and not self.attempt.done:
+            arms[Arm.CANARY] = self.attempt.version
+        return arms
+
+    def weights(self, baseline_share: float) -> Weights:
+        """Where the traffic belongs: as the rollout in progress says, or else to the champion."""
+        if self.attempt is not None and not self.attempt.done:
+            return self.attempt.state.weights
+        share = baseline_share if self.baseline != self.champion else 0.0
+        return Weights(baseline=share, stable=1 - share)
+
+    def after(self, attempt: Attempt) -> "Standing":
+        """What is to be remembered once `attempt` stands as it does; its end gives the champion's arm away."""
+        return replace(self, attempt=attempt, champion=attempt.entitled if attempt.done else self.champion)
 
 
 def save(standing: Standing, path: Path) -> None:

@@ -5,14 +5,9 @@ evaluated on rows of the same kind; the ratio of their score histograms is what 
 feature that arrives otherwise than in training, or a model that answers a constant, breaks it.
 """
 
-import json
-
 import numpy as np
 
 from perch.adapters.registry.port import ModelVersion
-
-HISTOGRAM_TAG = "score_histogram"
-"""Tag of a version: a JSON list with the number of evaluation rows in each bin of the score grid."""
 
 
 def expected_ratio(canary: ModelVersion, champion: ModelVersion) -> tuple[float, ...] | None:
@@ -20,8 +15,8 @@ def expected_ratio(canary: ModelVersion, champion: ModelVersion) -> tuple[float,
 
     Half a row is added to each bin, so that an empty one gives a finite ratio.
     """
-    histograms = [json.loads(version.tags.get(HISTOGRAM_TAG, "[]")) for version in (canary, champion)]
-    if not histograms[0] or len(histograms[0]) != len(histograms[1]):
+    histograms = [np.asarray(version.score_histogram) for version in (canary, champion)]
+    if histograms[0].sum() == 0 or histograms[1].sum() == 0 or histograms[0].shape != histograms[1].shape:
         return None
-    shares = [(np.asarray(counts) + 0.5) / (sum(counts) + 0.5 * len(counts)) for counts in histograms]
+    shares = [(counts + 0.5) / (counts + 0.5).sum() for counts in histograms]
     return tuple((shares[0] / shares[1]).tolist())

@@ -91,6 +91,7 @@ class Service:
         self._baseline_share = baseline_share
         self._notify = notify
         self._standing = Standing(champion=0, baseline=0)
+        self._routed: tuple[Mapping[Arm, str], Weights] | None = None
         self._last: Decision | None = None
         self._command: Command | None = None
         self._prepared: set[int] = set()
@@ -111,8 +112,7 @@ class Service:
             remembered = await asyncio.to_thread(self._first_standing, baseline)
         self._standing = remembered
         await asyncio.gather(*(self._ports.fleet.start(version) for version in sorted(self._needed())))
-        attempt = self._standing.attempt
-        await self._route(attempt.state.weights if attempt and self.rolling else self._resting_weights())
+        await self._route(remembered)
 
     async def close(self) -> None:
         """Wait for the versions that are being stopped."""
@@ -130,9 +130,9 @@ class Service:
             RolloutError: another rollout is in progress, or the version is the champion already or quarantined.
             RegistryError: the version is unknown.
         """
-        last = self._standing.attempt
-        if last is not None and not last.done:
-            raise RolloutError(f"Rollout {last.name} is still in progress. Wait for its end, or roll it back first.")
+        if self.rolling:
+            name = self.status().rollout
+            raise RolloutError(f"Rollout {name} is still in progress. Wait for its end, or roll it back first.")
         if version == self._standing.champion:
             raise RolloutError(f"Version {version} is the champion already. There is nothing to roll out.")
         wanted = await asyncio.to_thread(self._ports.registry.get, self._model, version)
@@ -147,8 +147,8 @@ class Service:
         attempt = self._begin(version, policy, expected_ratio(wanted, champion), await self._totals(), now_s)
         self._last, self._settled = None, False
         self._ledger(attempt).begin(attempt)
-        self._remember(attempt)
-        await self._route(attempt.state.weights)
+        self._remember(self._standing.after(attempt))
+        await self._route(self._standing)
         return attempt.name
 
     def command(self, command: Command) -> None:
@@ -160,8 +160,7 @@ class Service:
     @property
     def rolling(self) -> bool:
         """A rollout is in progress."""
-        attempt = self._standing.attempt
-        return attempt is not None and not attempt.done
+        return self._standing.rolling
 
     async def tick(self, now_s: float) -> Decision | None:
         """See what was counted, decide, act and record; `None` when no rollout is in progress."""
@@ -185,7 +184,8 @@ class Service:
         self._ledger(after).tick(observation, decision)
         await self._act(before, after)
         if after.done:
-            await self._end(after, now_s)
+            self._ledger(after).end(now_s, str(state.outcome), after.sentence)
+            self._notify(f"Rollout {after.name} has ended. {after.sentence}")
         await self._settle()
         return decision
 
@@ -195,7 +195,7 @@ class Service:
         return Status(
             name=self._name,
             model=self._model,
-            arms={arm.value: version for arm, version in self._arms().items()},
+            arms={arm.value: version for arm, version in self._standing.arms.items()},
             weights=self._ports.router.weights(),
             rollout=attempt.name if attempt else None,
             phase=attempt.state.phase if attempt else None,
@@ -213,22 +213,13 @@ class Service:
 
     async def _act(self, before: Attempt, after: Attempt) -> None:
         """Route and record, in the order that is safe for the direction of the change."""
-        if after.state.weights == before.state.weights:
-            self._remember(after)
-        elif after.state.weights.canary <= before.state.weights.canary:
-            await self._route(after.state.weights)
-            self._remember(after)
+        standing = self._standing.after(after)
+        if after.state.weights.canary <= before.state.weights.canary:
+            await self._route(standing)
+            self._remember(standing)
         else:
-            self._remember(after)
-            await self._route(after.state.weights)
-
-    async def _end(self, attempt: Attempt, now_s: float) -> None:
-        """Give the arms to the versions that have earned them; nothing is the canary any more."""
-        self._ledger(attempt).end(now_s, str(attempt.state.outcome), attempt.sentence)
-        self._standing = replace(self._standing, champion=attempt.entitled)
-        save(self._standing, self._file)
-        await self._route(self._resting_weights())
-        self._notify(f"Rollout {attempt.name} has ended. {attempt.sentence}")
+            self._remember(standing)
+            await self._route(standing)
 
     async def _settle(self) -> None:
         """Bring roles, quarantine and processes in line with the record; what fails is tried again at the next tick."""
@@ -300,33 +291,26 @@ class Service:
         return sum(counts, start=Counts.none(self._grid))
 
     def _needed(self) -> set[int]:
-        return set(self._arms().values())
+        return set(self._standing.arms.values())
 
-    def _arms(self) -> dict[Arm, int]:
-        standing = self._standing
-        arms = {Arm.STABLE: standing.champion}
-        if standing.baseline != standing.champion:
-            arms[Arm.BASELINE] = standing.baseline
-        if standing.attempt and self.rolling:
-            arms[Arm.CANARY] = standing.attempt.version
-        return arms
-
-    def _resting_weights(self) -> Weights:
-        share = self._baseline_share if self._standing.baseline != self._standing.champion else 0.0
-        return Weights(baseline=share, stable=1 - share)
-
-    async def _route(self, weights: Weights) -> None:
+    async def _route(self, standing: Standing) -> None:
+        """Bring the route in line with `standing`; does nothing when it is."""
         running = self._ports.fleet.endpoints()
-        endpoints = {arm: running[version] for arm, version in self._arms().items()}
-        await asyncio.to_thread(self._ports.router.route, endpoints, weights)
+        wanted = (
+            {arm: running[version] for arm, version in standing.arms.items()},
+            standing.weights(self._baseline_share),
+        )
+        if wanted != self._routed:
+            await asyncio.to_thread(self._ports.router.route, *wanted)
+            self._routed = wanted
 
     async def _totals(self) -> Totals:
         read = await self._ports.metrics.read()
         return {source: totals for source, totals in read.items() if totals is not None}
 
-    def _remember(self, attempt: Attempt) -> None:
-        self._standing = replace(self._standing, attempt=attempt)
-        save(self._standing, self._file)
+    def _remember(self, standing: Standing) -> None:
+        self._standing = standing
+        save(standing, self._file)
 
     def _ledger(self, attempt: Attempt) -> Ledger:
         return Ledger(self.ledger_file(attempt.name))

@@ -29,7 +29,9 @@ class MemoryRegistry:
         manifest, digest = check_package(package), package_digest(package)
         files = {path.name: path.read_bytes() for path in package.iterdir()}
         entries = self._entries.setdefault(model, [])
-        version = ModelVersion(model, len(entries) + 1, digest, manifest.kind, dict(metrics), dict(tags))
+        version = ModelVersion(
+            model, len(entries) + 1, digest, manifest.kind, manifest.score_histogram, dict(metrics), dict(tags)
+        )
         entries.append(_Entry(version, files))
         return version
 

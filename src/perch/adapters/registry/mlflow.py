@@ -29,6 +29,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the default of 7 keeps a person waiting for minutes
 
 _COMPLETE, _DIGEST, _KIND, _QUARANTINE = "perch.complete", "perch.digest", "perch.kind", "perch.quarantine"
+_HISTOGRAM = "perch.score_histogram"
 _PACKAGE = "package"
 
 
@@ -54,7 +55,8 @@ class MlflowRegistry:
     ) -> ModelVersion:
         """Store the package as a run and a version of it. A version counts as registered by its last tag."""
         manifest, digest = check_package(package), package_digest(package)
-        facts = {**tags, _DIGEST: digest, _KIND: manifest.kind}
+        histogram = json.dumps(manifest.score_histogram)
+        facts = {**tags, _DIGEST: digest, _KIND: manifest.kind, _HISTOGRAM: histogram}
         with self._calling(f"register a version of {model}"):
             run = self._client.create_run(self._experiment(model), run_name=f"{manifest.kind}-{digest[:8]}", tags=facts)
             try:
@@ -162,6 +164,7 @@ class MlflowRegistry:
             version=number,
             digest=version.tags[_DIGEST],
             kind=version.tags[_KIND],
+            score_histogram=tuple(json.loads(version.tags[_HISTOGRAM])),
             metrics=dict(self._client.get_run(version.run_id).data.metrics),
             tags={name: value for name, value in version.tags.items() if not name.startswith("perch.")},
             roles=frozenset(role for role, holder in roles.items() if holder == number),

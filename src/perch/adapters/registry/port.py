@@ -27,6 +27,9 @@ class ModelVersion:
     kind: str
     """Family of the model: `logistic` or `lightgbm`."""
 
+    score_histogram: tuple[int, ...] = ()
+    """Evaluation rows by score bin, as the package's manifest has them."""
+
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     """Data digest, code version, parameters, the gate's reason: whatever the pipeline recorded."""

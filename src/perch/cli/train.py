@@ -1,0 +1,84 @@
+"""`perch train` and `perch models`."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from perch.adapters.registry.port import Role
+from perch.cli.options import console
+from perch.local.store import open_registry
+from perch.pipeline.ingest import Source
+from perch.pipeline.run import TrainedModel, train
+from perch.pipeline.settings import PipelineSettings
+
+_SHOWN = ("log_loss", "auc", "normalised_entropy", "calibration", "ece")
+
+
+def train_and_tell(model: str, folder: Path, data: Path | None, data_format: str, seed: int) -> None:
+    """Train on a click log, or on a simulated one, and print what came of it.
+
+    Raises:
+        DataError: the log cannot be used.
+        RegistryError: the registry does not answer.
+    """
+    workdir = folder / "training"
+    source = Source(data, data_format) if data else _simulated(workdir, seed)
+    with console.status("opening the registry") as waiting:
+        registry = open_registry(folder)
+        result = train(
+            source,
+            registry=registry,
+            model=model,
+            workdir=workdir,
+            settings=PipelineSettings(seed=seed),
+            progress=lambda stage, message: waiting.update(f"{stage}: {message}"),
+        )
+    for stage in result.stages:
+        rate = f"{stage.rows / stage.seconds:>12,.0f} rows/s" if stage.rows > 1 and stage.seconds else ""
+        console.print(f"{stage.name:<10} {stage.seconds:6.1f} s {rate}", highlight=False)
+    console.print(_table([result.baseline, result.challenger]))
+    gate = result.challenger.gate
+    if gate is not None:
+        console.print(f"The gate says: {gate.reason}.", soft_wrap=True)
+    if gate is not None and gate.accepted:
+        console.print(f"Next: perch up; perch rollout start --version {result.challenger.version.version}")
+    else:
+        console.print("The challenger is registered with this reason and not offered. Next: perch up")
+
+
+def tell_versions(model: str, folder: Path) -> None:
+    """Print the registered versions."""
+    versions = open_registry(folder).versions(model)
+    if not versions:
+        console.print(f"No version of {model} is registered yet. Train one with: perch train")
+        return
+    table = Table("version", "kind", "roles", "log loss", "AUC", "digest", "said of it", box=None)
+    for version in versions:
+        said = f"in quarantine: {version.quarantine}" if version.quarantine else version.tags.get("gate", "")
+        table.add_row(
+            str(version.version),
+            version.kind,
+            ", ".join(role.value for role in Role if role in version.roles),
+            *(f"{version.metrics[name]:.4f}" if name in version.metrics else "" for name in ("log_loss", "auc")),
+            version.digest[:12],
+            said,
+        )
+    console.print(table)
+
+
+def _simulated(workdir: Path, seed: int) -> Source:
+    from perch.world.market import Market
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    log = workdir / "market.parquet"
+    with console.status("simulating 14 days of a market"):
+        Market(seed).log().to_parquet(log)
+    return Source(log, "parquet")
+
+
+def _table(models: list[TrainedModel]) -> Table:
+    table = Table("version", "kind", *(name.replace("_", " ") for name in _SHOWN), box=None)
+    for one in models:
+        figures = (f"{one.version.metrics[name]:.4f}" if name in one.version.metrics else "" for name in _SHOWN)
+        table.add_row(str(one.version.version), one.version.kind, *figures)
+    return table

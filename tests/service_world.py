@@ -1,0 +1,115 @@
+"""A service on twins: a market in memory sends requests through the memory router and counts what came back."""
+
+import asyncio
+import hashlib
+import json
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from core_market import GRID, SLO, Version
+from perch.adapters.fleet.memory import MemoryFleet
+from perch.adapters.metrics.memory import MemorySource
+from perch.adapters.registry.port import ModelRegistry
+from perch.adapters.traffic.memory import MemoryRouter
+from perch.core.policy import Policy
+from perch.core.types import Arm, Counts
+from perch.rollout.service import Ports, Service
+from perch.workload.features import FeatureColumns, FeatureSettings
+from perch.workload.package import Manifest
+from perch.workload.schema import CLICK_LOG
+
+
+def register(registry: ModelRegistry, folder: Path, number: int) -> None:
+    """Register a package whose files are there and checked, but hold no model."""
+    package = folder / f"package-{number}"
+    package.mkdir()
+    contents = {"features.npz": b"table", "model.skops": f"model {number}".encode()}
+    for name, content in contents.items():
+        (package / name).write_bytes(content)
+    manifest = Manifest(
+        format=1,
+        kind="logistic",
+        schema=CLICK_LOG,
+        keep_rate=1.0,
+        columns=FeatureColumns(),
+        features=FeatureSettings(),
+        score_histogram=(0,),
+        files={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+    )
+    (package / "manifest.json").write_text(json.dumps(asdict(manifest)))
+    registry.register("ad-clicks", package, metrics={}, tags={})
+
+
+FAST = Policy(shadow_s=4, ramp_interval_s=2, bake_s=10, guard_s=10, baseline_share=0.02)
+
+
+@dataclass
+class World:
+    """A service that a test can crash and start again; what it acts on stays."""
+
+    registry: ModelRegistry
+    folder: Path
+    behaviour: dict[int, Version] = field(default_factory=lambda: defaultdict(Version))
+    rps: int = 200
+    seed: int = 0
+    told: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.now_s = 1_000.0
+        self.loop = asyncio.Runner()
+        self.rng = np.random.default_rng(self.seed)
+        self.router = MemoryRouter(seed=self.seed)
+        self.source = MemorySource()
+        self.fleet = MemoryFleet()
+        self.start()
+
+    def start(self):
+        """The service begins, or begins again after a crash: from what stands in its folder."""
+        ports = Ports(self.registry, self.fleet, self.router, self.source)
+        self.service = Service(
+            "ads", "ad-clicks", ports, self.folder, slo=SLO, grid=GRID, baseline_share=0.02, notify=self.told.append
+        )
+        self.loop.run(self.service.open())
+
+    def traffic(self, requests: int):
+        """Send requests through the router, and let the versions behind it count them."""
+        sent = defaultdict(int)
+        for _ in range(requests):
+            for arm in self.router.send():
+                sent[arm] += 1
+        for arm, n in sent.items():
+            address = self.router.endpoints[Arm.CANARY if arm is Arm.SHADOW else arm]
+            version = next(v for v, a in self.fleet.endpoints().items() if a == address)
+            self._count(version, arm, self.behaviour[version].serve(n, self.rng))
+
+    def _count(self, version, arm, counts):
+        fresh = {a.value: Counts.none(GRID) for a in Arm}
+        totals = dict(self.source.totals.get(str(version)) or fresh)
+        totals[arm.value] = totals[arm.value] + counts
+        self.source.totals[str(version)] = totals
+
+    def tick(self):
+        """One second of traffic, then one tick."""
+        for version in self.fleet.endpoints():
+            self.source.totals.setdefault(str(version), {a.value: Counts.none(GRID) for a in Arm})
+        self.traffic(self.rps)
+        self.now_s += 1
+        return self.loop.run(self.service.tick(self.now_s))
+
+    def release(self, version, policy=FAST, **options):
+        for _ in range(3):
+            self.tick()
+        return self.loop.run(self.service.release(version, policy, self.now_s, **options))
+
+    def run_out(self, ticks=200):
+        """Tick until the rollout ends; the decisions on the way."""
+        decisions = []
+        while self.service.rolling and len(decisions) < ticks:
+            decisions.append(self.tick())
+        assert not self.service.rolling, decisions[-1]
+        self.tick()
+        self.loop.run(self.service.close())
+        return decisions

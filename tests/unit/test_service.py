@@ -1,0 +1,226 @@
+from dataclasses import replace
+
+import pytest
+
+from core_market import Version
+from perch.adapters.registry.memory import MemoryRegistry
+from perch.adapters.registry.port import Role
+from perch.core.types import Action, Command, Phase, Weights
+from perch.errors import RegistryError, RolloutError
+from perch.rollout import service as service_module
+from perch.rollout.ledger import entries, replay
+from perch.rollout.story import story
+from service_world import FAST, World, register
+
+BAD = Version(error_rate=0.3)
+
+
+@pytest.fixture(autouse=True)
+def _no_drain(monkeypatch):
+    monkeypatch.setattr(service_module, "_DRAIN_S", 0.0)
+
+
+@pytest.fixture
+def registry(tmp_path):
+    registry = MemoryRegistry()
+    for number in (1, 2, 3):
+        register(registry, tmp_path, number)
+    registry.assign("ad-clicks", Role.BASELINE, 1)
+    return registry
+
+
+@pytest.fixture
+def world(registry, tmp_path):
+    with World(registry, tmp_path / "service") as world:
+        yield world
+
+
+def champion(world):
+    return world.registry.holder("ad-clicks", Role.CHAMPION).version
+
+
+def promoted(world, version=2):
+    world.release(version)
+    world.run_out()
+    assert champion(world) == version
+    return world
+
+
+def test_a_good_version_becomes_the_champion_and_takes_the_stable_arm(world):
+    promoted(world)
+
+    assert world.service.status().arms == {"stable": 2, "baseline": 1}
+    assert world.router.weights() == Weights(baseline=0.02, stable=0.98)
+    assert world.service.status().outcome is Action.PROMOTE
+
+
+def test_a_harmful_version_goes_home_is_stopped_and_quarantined(world):
+    promoted(world)
+    world.behaviour[3] = BAD
+    world.release(3, FAST)
+    world.run_out()
+
+    assert world.service.status().outcome is Action.ROLL_BACK
+    assert world.router.weights().canary == 0
+    assert champion(world) == 2
+    assert 3 not in world.fleet.endpoints()
+    assert "evidence" in world.registry.get("ad-clicks", 3).quarantine
+
+
+def test_a_quarantined_version_needs_an_override(world):
+    world.behaviour[2] = BAD
+    world.release(2)
+    world.run_out()
+
+    with pytest.raises(RolloutError, match=r"quarantine.*--override"):
+        world.release(2)
+    assert world.release(2, override=True) == "v2-2"
+
+
+def test_a_second_rollout_waits_for_the_first(world):
+    world.release(2)
+    with pytest.raises(RolloutError, match="v2-1 is still in progress"):
+        world.release(3)
+
+
+def test_the_champion_is_not_rolled_out_again(world):
+    with pytest.raises(RolloutError, match="champion already"):
+        world.release(1)
+
+
+def test_an_unknown_version_moves_nothing(world):
+    before = world.router.weights()
+    with pytest.raises(RegistryError):
+        world.release(99)
+    assert world.router.weights() == before
+    assert not world.service.rolling
+
+
+def test_a_version_that_does_not_come_up_moves_nothing(world):
+    world.fleet._broken = frozenset({2})
+    with pytest.raises(Exception, match="does not come up"):
+        world.release(2)
+    assert not world.service.rolling
+
+
+def test_without_a_baseline_there_is_nothing_to_serve(tmp_path):
+    with pytest.raises(RolloutError, match="perch train"):
+        World(MemoryRegistry(), tmp_path / "service")
+
+
+def test_both_versions_failing_after_promotion_falls_back_to_the_baseline(world):
+    promoted(world)
+    world.release(3)
+    while world.service.status().phase is not Phase.GUARD:
+        world.tick()
+    world.behaviour[2] = world.behaviour[3] = BAD
+    world.run_out()
+
+    assert world.service.status().outcome is Action.FALL_BACK
+    assert champion(world) == 1
+    assert world.service.status().arms == {"stable": 1}
+    assert world.registry.get("ad-clicks", 2).quarantine
+    assert world.registry.get("ad-clicks", 3).quarantine
+
+
+def test_a_person_can_pause_and_roll_back(world):
+    world.release(2)
+    world.service.command(Command.PAUSE)
+    world.tick()
+    assert world.service.status().paused
+    world.service.command(Command.ROLL_BACK)
+    world.tick()
+
+    assert world.service.status().outcome is Action.ROLL_BACK
+    assert world.registry.get("ad-clicks", 2).quarantine is None
+
+
+def test_a_command_without_a_rollout_is_refused(world):
+    with pytest.raises(RolloutError, match="nothing to roll back"):
+        world.service.command(Command.ROLL_BACK)
+
+
+def test_a_registry_that_is_away_delays_the_role_and_stops_nothing(world, monkeypatch):
+    away = True
+    assign = MemoryRegistry.assign
+
+    def unreliable(*arguments):
+        if away:
+            raise RegistryError("The registry does not answer.")
+        assign(*arguments)
+
+    monkeypatch.setattr(MemoryRegistry, "assign", unreliable)
+    world.release(2)
+    world.run_out()
+    assert world.service.status().outcome is Action.PROMOTE
+    assert any("tries again" in sentence for sentence in world.told)
+    away = False
+    world.tick()
+    assert champion(world) == 2
+
+
+@pytest.mark.parametrize("behaviour", [Version(), BAD], ids=["good", "bad"])
+@pytest.mark.parametrize("every", [1, 3, 7])
+def test_a_restart_after_any_tick_ends_the_same(registry, tmp_path, behaviour, every):
+    ends = []
+    for crashes in (False, True):
+        world = World(registry, tmp_path / f"service-{crashes}")
+        world.behaviour[2] = behaviour
+        world.release(2, override=True)
+        ticks = 0
+        while world.service.rolling:
+            world.tick()
+            ticks += 1
+            if crashes and ticks % every == 0:
+                world.start()
+        ends.append((world.service.status().outcome, ticks, world.service.status().sentence))
+        registry.assign("ad-clicks", Role.CHAMPION, 1)
+    assert ends[0] == ends[1]
+
+
+def test_a_crash_between_routing_and_recording_serves_no_harm_again(world, monkeypatch):
+    world.behaviour[2] = Version(error_rate=0.1)
+    world.release(2, replace(FAST, shadow=False))
+    save = service_module.save
+
+    def killed_at_the_end(standing, path):
+        if not standing.rolling:
+            raise RuntimeError("killed")
+        save(standing, path)
+
+    monkeypatch.setattr(service_module, "save", killed_at_the_end)
+    with pytest.raises(RuntimeError, match="killed"):
+        world.run_out()
+    assert world.router.weights().canary == 0
+    monkeypatch.setattr(service_module, "save", save)
+    world.start()
+    assert world.tick().action is Action.ROLL_BACK
+
+
+def test_replaying_the_ledger_decides_the_same_bit_for_bit(world):
+    world.behaviour[2] = BAD
+    name = world.release(2)
+    world.run_out()
+    pairs = list(replay(world.service.ledger_file(name)))
+    assert pairs
+    assert all(recorded == again for recorded, again in pairs)
+
+
+def test_a_ledger_that_was_cut_short_is_read_up_to_there(world):
+    name = world.release(2)
+    for _ in range(3):
+        world.tick()
+    path = world.service.ledger_file(name)
+    whole = list(entries(path))
+    path.write_text(path.read_text() + '{"schema": 1, "kind": "ti')
+    assert list(entries(path)) == whole
+
+
+def test_the_story_tells_each_step_and_the_reason(world):
+    name = world.release(2)
+    world.run_out()
+    told = list(story(world.service.ledger_file(name)))
+    assert told[0].startswith("Rollout v2-1: version 2 asks to replace champion 1")
+    assert any("promote" in line for line in told)
+    assert told[-1].split()[1:3] == ["ended", "promote:"]
+    assert len(told) < 30
