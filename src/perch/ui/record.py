@@ -1,4 +1,4 @@
-"""What a run leaves behind, as plain data: the report is made of it, and `report.json` is it."""
+"""What a run leaves behind: every stage, model, rollout and the load test, as plain data for the report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,34 +11,32 @@ class StageRecord:
     name: str
     seconds: float
     rows: int = 0
-    """Rows that the stage worked on; 0 where rows mean nothing."""
+    """Rows it worked through; 0 when it is not about rows."""
 
     @property
     def rows_per_s(self) -> float | None:
-        """Rows a second; `None` where rows mean nothing."""
+        """Rows worked through per second; `None` when it is not about rows."""
         return self.rows / self.seconds if self.rows and self.seconds else None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """One registered version."""
+    """One version that was trained."""
 
     version: int
     role: str
-    """Role at the end of the run; empty for none."""
-
     kind: str
     metrics: Mapping[str, float]
     gate: str
-    """What the gate said, in a sentence; empty for the baseline."""
+    """The gate's reason, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class WeightPoint:
-    """Shares of the traffic from a moment on, 0 to 1."""
+    """Where the traffic went from a time on, in shares of 0 to 1."""
 
     t_s: float
-    """Seconds since the rollout began."""
+    """Seconds since the rollout started."""
 
     baseline: float
     stable: float
@@ -48,9 +46,11 @@ class WeightPoint:
 
 @dataclass(frozen=True, slots=True)
 class EvidencePoint:
-    """What was known at a moment."""
+    """What was known at a time."""
 
     t_s: float
+    """Seconds since the rollout started."""
+
     e_value: float
     verdict: str
 
@@ -60,59 +60,67 @@ class StoryLine:
     """Something that happened, in a sentence."""
 
     t_s: float
+    """Seconds since the rollout started."""
+
     sentence: str
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutRecord:
-    """One rollout and its end."""
+    """One rollout, from its start to its end."""
 
     name: str
     title: str
-    """What was released, for a person."""
+    """What was tried, for a reader who knows nothing of it."""
 
     version: int
+    """The version that was released."""
+
     expected: str
-    """How it was meant to end."""
+    """The decision that a good engine comes to: `promote`, `roll_back` or `fall_back`."""
 
     decision: str
-    """How it ended: `promote`, `roll_back` or `fall_back`."""
+    """The decision that it came to."""
 
     reason: str
-    """Why, in a sentence."""
+    """Its last sentence, with the numbers that decided."""
 
     seconds: float
     canary_requests: int
-    """Requests of users that the canary answered."""
-
     bad_responses: int
-    """Of those, the ones that failed, broke the SLO's latency, or were judged by wrong scores."""
+    """Responses of the canary that a client saw and that were failed, too slow or wrong."""
 
     lost_requests: int
-    """Requests of users that no version answered."""
+    """Requests without any answer, counted at the client."""
 
     weights: tuple[WeightPoint, ...]
     e_value: float
-    """Evidence of harm when it was decided."""
+    """The strongest evidence of harm that there was; 1 means none."""
 
-    evidence: tuple[EvidencePoint, ...]
-    events: tuple[StoryLine, ...]
+    evidence: tuple[EvidencePoint, ...] = ()
+    events: tuple[StoryLine, ...] = ()
+    promoted_at_s: float | None = None
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether it ended as it should."""
+        return self.decision == self.expected
 
 
 @dataclass(frozen=True, slots=True)
 class LoadRecord:
-    """The load test against the SLO."""
+    """The load test: latencies in milliseconds of answered requests, and the SLO they were held against."""
 
     p50_ms: float
     p95_ms: float
     p99_ms: float
-    slo_p99_ms: float
     error_rate: float
     rps: float
     target_rps: float
     requests: int
     passed: bool
     sentence: str
+    slo_p99_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +129,16 @@ class RunRecord:
 
     name: str
     started: str
-    """When it began, ISO 8601."""
+    """Date and time, ISO 8601."""
 
     seconds: float
-    stages: tuple[StageRecord, ...]
-    models: tuple[ModelRecord, ...]
-    rollouts: tuple[RolloutRecord, ...]
-    load: LoadRecord | None
+
+    stages: tuple[StageRecord, ...] = ()
+    models: tuple[ModelRecord, ...] = ()
+    rollouts: tuple[RolloutRecord, ...] = ()
+    load: LoadRecord | None = None
     machine: Mapping[str, str] = field(default_factory=dict)
-    """What it ran on."""
+    """What it ran on: Python, CPUs, versions."""
 
     notes: tuple[str, ...] = ()
-    """What a reader should know before comparing figures."""
+    """What a reader must know to judge the figures."""
