@@ -8,27 +8,28 @@ probability of at most `error`, so the rates at which it stays below form an int
 Assumed: each request is bad with the same probability, or the bound is read as one on the average so far.
 """
 
-from math import lgamma, log, log1p, pi
+from math import exp, lgamma, log, log1p, pi
 
-from scipy.optimize import brentq
+_PRECISION = 1e-12
 
 
 def upper_bound(hits: int, trials: int, error: float) -> float:
-    """Rate (0 to 1) that the true one exceeds at no time, except with probability `error`; 1 before any trial."""
-    if hits >= trials:
+    """Rate (0 to 1) that the true one exceeds at no time, except with probability `error`; 1 before any trial.
+
+    The root of f(p) = ln(error x martingale at p) above hits/trials. There f is convex, and -hits ln p >= 0 gives a
+    point to the right of the root, from which Newton's steps come down to it without passing it.
+    """
+    misses = trials - hits
+    if misses <= 0:
         return 1.0
-    mixture = _log_beta(hits + 0.5, trials - hits + 0.5) - log(pi) + log(error)
-
-    def excess(rate: float) -> float:
-        return mixture - (hits * log(rate) if hits else 0.0) - (trials - hits) * log1p(-rate)
-
-    return float(brentq(excess, hits / trials, 1.0 - 1e-15, xtol=1e-12))
+    mixture = lgamma(hits + 0.5) + lgamma(misses + 0.5) - lgamma(trials + 1.0) - log(pi) + log(error)
+    rate, step = 1.0 - exp(mixture / misses), 1.0
+    while step > _PRECISION and rate < 1.0:
+        step = (mixture - hits * log(rate) - misses * log1p(-rate)) / (misses / (1.0 - rate) - hits / rate)
+        rate -= step
+    return rate
 
 
 def lower_bound(hits: int, trials: int, error: float) -> float:
     """Rate (0 to 1) that the true one undercuts at no time, except with probability `error`; 0 before any trial."""
     return 1.0 - upper_bound(trials - hits, trials, error)
-
-
-def _log_beta(a: float, b: float) -> float:
-    return lgamma(a) + lgamma(b) - lgamma(a + b)
