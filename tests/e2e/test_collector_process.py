@@ -116,12 +116,12 @@ def test_nothing_that_was_acknowledged_is_lost_when_it_is_killed(arguments):
 @pytest.mark.parametrize(
     ("change", "code", "says"),
     [
-        ({"--token-file": "/nowhere/token"}, 2, "/nowhere/token"),
-        ({"--store": "/nowhere/store"}, 7, "/nowhere/store"),
+        ({"--token-file": "missing/token"}, 2, "missing/token"),
+        ({"--store": "missing/store"}, 7, "missing/store"),
         ({"--host": "192.0.2.1"}, 7, "192.0.2.1"),
     ],
 )
-def test_what_it_cannot_start_with_is_one_sentence(arguments, change, code, says):
+def test_what_it_cannot_start_with_is_one_sentence(arguments, tmp_path, change, code, says):
     options = {"--port": str(free_port()), **dict(zip(arguments[::2], arguments[1::2], strict=True)), **change}
     command = [
         sys.executable,
@@ -129,7 +129,7 @@ def test_what_it_cannot_start_with_is_one_sentence(arguments, change, code, says
         "perch.signals.collector",
         *(part for option in options.items() for part in option),
     ]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, cwd=tmp_path)
     assert ended.returncode == code
     assert says in ended.stderr
     assert ended.stderr.count("\n") == 1
