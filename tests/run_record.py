@@ -90,8 +90,8 @@ def fallback():
         version=6,
         expected="fall_back",
         decision="fall_back",
-        reason="Fell back to the baseline: the guard's alarm rang at 31 s, and the old champion fails 22 of 140 requests "
-        "as well, while the baseline fails none of 139.",
+        reason="Fell back to the baseline: the guard's alarm rang at 31 s, and the old champion fails 22 of 140 "
+        "requests as well, while the baseline fails none of 139.",
         seconds=41.0,
         canary_requests=1630,
         bad_responses=64,
@@ -119,8 +119,8 @@ def load():
         target_rps=100.0,
         requests=998,
         passed=True,
-        sentence="998 requests at 99.8/s of 100/s wanted, p99 31.4 ms of 100 ms allowed, 0.00% errors of 1.00% allowed: "
-        "passed.",
+        sentence="998 requests at 99.8/s of 100/s wanted, p99 31.4 ms of 100 ms allowed, 0.00% errors of 1.00% "
+        "allowed: passed.",
         slo_p99_ms=100.0,
     )
 

@@ -1,7 +1,7 @@
 """A rollout drawn as one SVG: who served over time, and below it, on the same time axis, the evidence of harm."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,7 +15,7 @@ ARMS = ("stable", "baseline", "canary")
 """From the bottom of the stack to its top."""
 
 _WIDTH, _LEFT, _RIGHT = 860.0, 46.0, 62.0
-_TOP, _WEIGHTS_HEIGHT, _GAP, _EVIDENCE_HEIGHT, _AXIS = 10.0, 130.0, 26.0, 110.0, 26.0
+_TOP, _WEIGHTS_HEIGHT, _GAP, _EVIDENCE_HEIGHT, _AXIS = 10.0, 130.0, 30.0, 110.0, 26.0
 _MAX_LOG10 = 4.0
 
 
@@ -69,15 +69,17 @@ def _path(points: Sequence[tuple[float, float]], class_: str) -> Markup:
     return el("path", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points), class_=class_)
 
 
+def _held(panel: _Panel, points: Sequence[WeightPoint]) -> Iterator[tuple[WeightPoint, float]]:
+    """Each point with the time until which its weights were in force."""
+    return zip(points, [*(later.t_s for later in points[1:]), panel.duration_s], strict=True)
+
+
 def _steps(
     panel: _Panel, points: Sequence[WeightPoint], share: Callable[[WeightPoint], float]
 ) -> list[tuple[float, float]]:
     """The corners of a line that holds each value until the next point."""
-    ends = [*(later.t_s for later in points[1:]), panel.duration_s]
     return [
-        (panel.x(t_s), panel.y(share(point)))
-        for point, end_s in zip(points, ends, strict=True)
-        for t_s in (point.t_s, end_s)
+        (panel.x(t_s), panel.y(share(point))) for point, end_s in _held(panel, points) for t_s in (point.t_s, end_s)
     ]
 
 
@@ -92,11 +94,15 @@ def _weights(panel: _Panel, points: Sequence[WeightPoint]) -> list[Markup]:
         _path(_steps(panel, points, _stacked(i + 1)) + _steps(panel, points, _stacked(i))[::-1], f"area {arm}")
         for i, arm in enumerate(ARMS)
     ]
-    mirrored = [_path(_steps(panel, points, lambda point: point.mirror), "mirror")]
+    mirrored = [
+        _line(panel.x(point.t_s), panel.y(point.mirror), panel.x(end_s), panel.y(point.mirror), "mirror")
+        for point, end_s in _held(panel, points)
+        if point.mirror
+    ]
     return [
         *(_gridline(panel, share, f"{share:.0%}") for share in (0.0, 0.5, 1.0)),
         *areas,
-        *(mirrored if any(point.mirror for point in points) else []),
+        *mirrored,
     ]
 
 

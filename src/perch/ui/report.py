@@ -18,6 +18,9 @@ from perch.ui.record import LoadRecord, ModelRecord, RolloutRecord, RunRecord, S
 DECISIONS = {"promote": "promoted", "roll_back": "rolled back", "fall_back": "fell back to the baseline"}
 """A decision as a person says it."""
 
+_SHOWN_EVENTS = 8
+"""A story of more events than this is folded away."""
+
 
 def write_report(record: RunRecord, folder: Path) -> Path:
     """Write `report.json` and `report.html` into `folder` and return the page. Each file is there whole or not at all.
@@ -168,7 +171,8 @@ def _facts(rollout: RolloutRecord) -> list[Markup]:
 
 def _events(rollout: RolloutRecord) -> Markup:
     items = [el("li", el("time", f"{event.t_s:.1f} s"), el("span", event.sentence)) for event in rollout.events]
-    return el("details", el("summary", f"What happened ({len(items)})"), el("ol", *items))
+    shown = "" if len(items) <= _SHOWN_EVENTS else None
+    return el("details", el("summary", f"What happened ({len(items)})"), el("ol", *items), open=shown)
 
 
 def _load(load: LoadRecord) -> Markup:
