@@ -78,7 +78,9 @@ def mature(frame: pd.DataFrame, schema: Schema, window_s: float) -> tuple[pd.Dat
     time_s = frame[schema.time].to_numpy()
     old_enough = int(np.searchsorted(time_s, time_s[-1] - window_s, side="right"))
     if not old_enough:
-        raise DataError(f"every row is younger than the attribution window of {window_s / 3600:g} h: use a longer log")
+        raise DataError(
+            f"every row is younger than the attribution window of {window_s / 3600:.1f} h: use a longer log"
+        )
     in_window = clicked & (frame[schema.label_time].to_numpy() - time_s <= window_s)
     return frame[:old_enough], in_window[:old_enough]
 

@@ -125,7 +125,8 @@ def _sentence(verdict: GateVerdict, difference: Interval, prepared: Prepared, ke
         case GateVerdict.UNDECIDED:
             few = clicks < settings.min_clicks
             lacking = f"{settings.min_clicks} clicks are needed" if few else f"up to {settings.margin:.1%} is allowed"
-            return f"cannot tell the models apart: {seen} differs from the {kept}'s by {shares}; {lacking}: the {kept} stays"
+            shares += f"; {lacking}: the {kept} stays"
+            return f"cannot tell the models apart: {seen} differs from the {kept}'s by {shares}"
 
 
 def _negated(difference: Interval) -> Interval:

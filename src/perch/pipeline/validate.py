@@ -77,6 +77,6 @@ def _sentence(error: SchemaErrors) -> str:
     for (column, check), cases in error.failure_cases.groupby(["column", "check"], sort=False):
         case, row = cases["failure_case"].iloc[0], cases["index"].iloc[0]
         what = "missing" if check == "not_nullable" else check
-        example = f" in {len(cases)} rows, first {case!r} in row {int(row)}" if pd.notna(row) else ""
+        example = f" in {len(cases)} rows, first {case} in row {int(row)}" if pd.notna(row) else ""
         clauses.append(f"{column} is {what}{example}")
     return f"the log cannot be trained on: {'; '.join(clauses)}. Repair the log, or take the column out of the schema"
