@@ -105,6 +105,14 @@ def test_whatever_a_record_holds_is_escaped():
     assert parsed.text.count(nasty) >= 5
 
 
+def test_metrics_are_compared_side_by_side_and_a_missing_one_is_a_dash():
+    text = re.sub(r"<[^>]+>", " ", page(run_record()))
+    assert re.search(r"Metric\s+v1\s+v2", text)
+    assert re.search(r"log loss\s+0.0942\s+0.0917", text)
+    assert re.search(r"ece\s+0.0011\s+\N{EN DASH}", text)
+    assert re.search(r"Metrics by slice.*new user/log loss\s+\N{EN DASH}\s+0.1100", text)
+
+
 def test_an_empty_run_is_a_page_too():
     text = Page(page(RunRecord(name="x", started="now", seconds=0.0))).text
     assert "No rollout was run" in text

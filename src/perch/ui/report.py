@@ -18,6 +18,9 @@ from perch.ui.record import LoadRecord, ModelRecord, RolloutRecord, RunRecord, S
 DECISIONS = {"promote": "promoted", "roll_back": "rolled back", "fall_back": "fell back to the baseline"}
 """A decision as a person says it."""
 
+_SLICE = "slice/"
+"""Metrics of a part of the data are named `slice/<part>/<metric>`."""
+
 _SHOWN_EVENTS = 8
 """A story of more events than this is folded away."""
 
@@ -197,13 +200,26 @@ def _bar(name: str, value_ms: float, worst_ms: float, *, over: bool) -> Markup:
 
 
 def _models(models: Sequence[ModelRecord]) -> Markup:
-    metrics = list(dict.fromkeys(name for model in models for name in model.metrics))
+    rows = [[f"v{model.version}", model.role, model.kind, model.gate] for model in models]
+    names = list(dict.fromkeys(name for model in models for name in model.metrics))
+    slices = [name for name in names if name.startswith(_SLICE)]
+    overall = [name for name in names if name not in slices]
+    return el(
+        "section",
+        el("h2", "Models"),
+        _table(["Version", "Role", "Kind", "What the gate said"], rows, text_columns=4),
+        *([_metrics("Metrics on later days", models, overall, open_="")] if overall else []),
+        *([_metrics("Metrics by slice", models, slices)] if slices else []),
+    )
+
+
+def _metrics(title: str, models: Sequence[ModelRecord], names: Sequence[str], *, open_: str | None = None) -> Markup:
     rows = [
-        [f"v{m.version}", m.role, m.kind, m.gate, *(_figure(m.metrics.get(name, math.nan)) for name in metrics)]
-        for m in models
+        [name.removeprefix(_SLICE).replace("_", " "), *(_figure(model.metrics.get(name, math.nan)) for model in models)]
+        for name in names
     ]
-    titles = ["Version", "Role", "Kind", "What the gate said", *(name.replace("_", " ") for name in metrics)]
-    return el("section", el("h2", "Models"), _table(titles, rows, text_columns=4))
+    columns = ["Metric", *(f"v{model.version}" for model in models)]
+    return el("details", el("summary", title), _table(columns, rows, text_columns=1), open=open_)
 
 
 def _stages(stages: Sequence[StageRecord]) -> Markup:
