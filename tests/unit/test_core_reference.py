@@ -23,9 +23,9 @@ def edges_ms(ref):
     return [GRID.latency_ms[i] for i in ref.latency_edges]
 
 
-def test_latency_edges_are_the_slo_and_the_quantiles_above_the_floor():
+def test_latency_edges_are_the_slo_and_the_quantiles_raised_to_the_floor():
     stable = counts({2.0: 500, 12.5: 260, 20.0: 150, 50.0: 50, 200.0: 40})
-    assert edges_ms(reference(stable, GRID, SLO, None)) == [12.5, 20.0, 50.0, 100.0, 200.0]
+    assert edges_ms(reference(stable, GRID, SLO, None)) == [10.0, 12.5, 20.0, 50.0, 100.0, 200.0]
 
 
 def test_quantiles_on_one_edge_are_tested_once():

@@ -80,11 +80,14 @@ def reference(stable: Counts, grid: Grid, slo: Slo, expected: tuple[float, ...] 
 
 
 def _latency_edges(stable: Counts, grid: Grid, slo: Slo) -> tuple[int, ...]:
+    """The SLO's limit and the stable arm's quantiles. A quantile below the floor gives the floor: that an arm which
+    never took that long now does is worth knowing, however fast the other one is."""
     edges = {grid.latency_ms.index(slo.latency_p99_ms)}
     if stable.answered >= _FEWEST:
+        floor = bisect_left(grid.latency_ms, slo.latency_floor_ms)
         cumulative = tuple(accumulate(stable.latency))
         found = (bisect_left(cumulative, share * cumulative[-1]) for share in _QUANTILES)
-        edges.update(i for i in found if i < len(grid.latency_ms) and grid.latency_ms[i] >= slo.latency_floor_ms)
+        edges.update(max(i, floor) for i in found if i < len(grid.latency_ms))
     return tuple(sorted(edges))
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,17 @@ from typing import Any
 import httpx
 import numpy as np
 
-from perch.core.policy import Policy
 from perch.core.types import Action, Phase, Verdict
 from perch.demo.scenarios import Scenario
 from perch.demo.traffic import Tally, Traffic
 from perch.errors import PlatformError
 from perch.local.platform import Platform
 from perch.rollout.ledger import entries
+from perch.settings import Spec
 from perch.ui.live import LiveView
 from perch.ui.record import EvidencePoint, RolloutRecord, StoryLine, WeightPoint
+
+Step = Callable[[str], AbstractContextManager[None]]
 
 _LOOK_S = 0.25
 _LONGEST_S = 120.0
@@ -27,21 +30,32 @@ _LONGEST_S = 120.0
 class Releases:
     """Releases on a running platform, under running traffic."""
 
-    def __init__(self, running: Platform, traffic: Traffic, policy: Policy, view: LiveView) -> None:
+    def __init__(self, running: Platform, traffic: Traffic, spec: Spec, view: LiveView) -> None:
         self._platform = running
         self._traffic = traffic
-        self._policy = policy
+        self._policy = spec.policy
+        self._slo = spec.slo
         self._view = view
 
+    async def run_all(self, plan: Sequence[tuple[Scenario, int]], step: Step) -> list[RolloutRecord]:
+        """Release one version after the other; each is warmed while the one before it is tried."""
+        records, warming = [], None
+        for (scenario, version), following in zip(plan, [*(v for _, v in plan[1:]), None], strict=True):
+            with step(f"rollout: {scenario.name}"):
+                await (warming or self._platform.service.prepare(version))
+                if following is not None:
+                    warming = asyncio.create_task(self._platform.service.prepare(following))
+                records.append(await self.run(scenario, version))
+        return records
+
     async def run(self, scenario: Scenario, version: int) -> RolloutRecord:
-        """Release `version` as the scenario says and wait for the end.
+        """Release `version`, which is warm, as the scenario says and wait for the end.
 
         Raises:
             PlatformError: the rollout did not end in time.
         """
         service = self._platform.service
         champion = service.status().arms["stable"]
-        await service.prepare(version)
         if faults := dict(scenario.faults) | self._slowness(scenario, champion):
             await self._break(version, faults)
         tally, began_s = self._traffic.start_tally(), time.time()
@@ -60,14 +74,14 @@ class Releases:
         self._show(scenario)
         seconds = time.time() - began_s
         await asyncio.sleep(1.0)  # answers in flight are counted where they belong
-        return _record(scenario, service.ledger_file(name), tally, began_s, seconds, version)
+        return _record(scenario, service.ledger_file(name), tally, version, began_s=began_s, seconds=seconds)
 
     def _slowness(self, scenario: Scenario, champion: int) -> dict[str, float]:
-        """The delay that multiplies the p99 that clients have just seen of the champion."""
+        """The delay that multiplies the p99 that clients have just seen of the champion, and is more than negligible."""
         if scenario.p99_factor == 1.0:
             return {}
         usual_ms = float(np.percentile(self._traffic.tally.versions[champion].latency_ms, 99))
-        delay_ms = (scenario.p99_factor - 1) * usual_ms
+        delay_ms = max((scenario.p99_factor - 1) * usual_ms, 2 * self._slo.latency_floor_ms)
         self._view.line(f"The champion's p99 is {usual_ms:.1f} ms; the canary answers {delay_ms:.1f} ms later.")
         return {"latency_ms": delay_ms}
 
@@ -83,7 +97,7 @@ class Releases:
 
 
 def _record(
-    scenario: Scenario, ledger: Path, tally: Tally, began_s: float, seconds: float, version: int
+    scenario: Scenario, ledger: Path, tally: Tally, version: int, *, began_s: float, seconds: float
 ) -> RolloutRecord:
     ticks = [entry for entry in entries(ledger) if entry["kind"] == "tick"]
     end = next(entry for entry in entries(ledger) if entry["kind"] == "end")
@@ -103,5 +117,6 @@ def _record(
         weights=tuple(WeightPoint(t_s, **decision["weights"]) for t_s, decision in timed),
         e_value=max(decision["e_value"] for _, decision in timed),
         evidence=tuple(EvidencePoint(t_s, d["e_value"], Verdict(d["verdict"]).name.lower()) for t_s, d in timed),
+        promoted_at_s=next((t_s for t_s, decision in timed if decision["action"] == Action.PROMOTE), None),
         events=tuple(StoryLine(t_s, d["sentence"]) for t_s, d in timed if d["action"] != Action.HOLD),
     )

@@ -35,7 +35,8 @@ _WARM_UP_S = 5.0
 
 _NOTE = (
     "Bake and guard are shorter here than the defaults (15 s and 12 s in place of 300 s and 3,600 s), and so are the "
-    "shadow stage and the ramp's steps, so that the demonstration ends in minutes."
+    "shadow stage and the ramp's steps; promotion asks for proof within 1 point in place of 0.5. So the demonstration "
+    "ends in minutes."
 )
 
 
@@ -119,7 +120,7 @@ async def _live(
     folder: Path,
     stages: _Stages,
 ) -> tuple[list[RolloutRecord], LoadRecord, list[str]]:
-    spec, rollouts = declaration.spec, []
+    spec = declaration.spec
     async with contextlib.AsyncExitStack() as stack:
         with stages.step("platform"):
             starting = platform(
@@ -132,10 +133,8 @@ async def _live(
         async with traffic.flowing():
             with stages.step("warm-up"):
                 await asyncio.sleep(_WARM_UP_S)
-            releases = Releases(running, traffic, spec.policy, stages.view)
-            for scenario, version in zip(SCENARIOS, versions, strict=True):
-                with stages.step(f"rollout: {scenario.name}"):
-                    rollouts.append(await releases.run(scenario, version))
+            releases = Releases(running, traffic, spec, stages.view)
+            rollouts = await releases.run_all(list(zip(SCENARIOS, versions, strict=True)), stages.step)
         with stages.step("load"):
             tested = await asyncio.to_thread(_prove, spec, running, market, folder)
         joined = await _joined_outcomes(running)

@@ -20,7 +20,7 @@ class Scenario:
     """What is broken about the canary from its start, as `PUT /faults` takes it."""
 
     p99_factor: float = 1.0
-    """The canary answers later, by so much that its p99 is this many times the champion's."""
+    """The canary answers later, by so much that its p99 is at least this many times the champion's."""
 
     later_faults: Mapping[str, Any] = field(default_factory=dict)
     """What breaks in the promoted version and in the old champion once the guard watches."""
@@ -47,7 +47,7 @@ SCENARIOS = (
     ),
     Scenario(
         "latency",
-        "A retrained model whose p99 latency is twice the champion's, released without a shadow stage",
+        "A retrained model with at least twice the champion's p99 latency, released without a shadow stage",
         Action.ROLL_BACK,
         p99_factor=2.0,
         policy={"shadow": False},
@@ -61,9 +61,9 @@ SCENARIOS = (
     ),
     Scenario(
         "skew",
-        "A retrained model whose most important input arrives empty (training-serving skew)",
+        "A retrained model that is sent prices in cents, where training had whole units (training-serving skew)",
         Action.ROLL_BACK,
-        faults={"skew": {"column": "user_recent_ctr", "how": "scale", "factor": 100.0}},
+        faults={"skew": {"column": "price", "how": "scale", "factor": 100.0}},
         misjudges=True,
     ),
     Scenario(
