@@ -79,7 +79,7 @@ def decide(state: State, observation: Observation, policy: Policy) -> tuple[Stat
         phase=move.state.phase,
         verdict=move.verdict,
         sentence=move.sentence,
-        e_value=situation.e_value,
+        e_value=situation.strongest if move.action is Action.FALL_BACK else situation.e_value,
         harm_bound=situation.harm_bound,
     )
 

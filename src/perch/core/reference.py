@@ -81,7 +81,8 @@ def reference(stable: Counts, grid: Grid, slo: Slo, expected: tuple[float, ...] 
 
 def _latency_edges(stable: Counts, grid: Grid, slo: Slo) -> tuple[int, ...]:
     """The SLO's limit and the stable arm's quantiles. A quantile below the floor gives the floor: that an arm which
-    never took that long now does is worth knowing, however fast the other one is."""
+    never took that long now does is worth knowing, however fast the other one is.
+    """
     edges = {grid.latency_ms.index(slo.latency_p99_ms)}
     if stable.answered >= _FEWEST:
         floor = bisect_left(grid.latency_ms, slo.latency_floor_ms)

@@ -34,6 +34,11 @@ class Situation:
         """Evidence that the canary harms compared with the stable arm; 1 where they are not compared."""
         return self.evidence(Pair.CANARY_STABLE)
 
+    @property
+    def strongest(self) -> float:
+        """The strongest evidence that any arm harms another."""
+        return max(map(self.evidence, self.state.comparisons), default=1.0)
+
     @cached_property
     def harm_bound(self) -> float | None:
         """Upper bound on the canary's bad share minus the stable arm's."""

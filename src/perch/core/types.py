@@ -194,7 +194,8 @@ class Decision:
     """One sentence for a person, with the numbers that decided."""
 
     e_value: float
-    """Merged evidence that the canary harms; 1 means none, a rollback needs `1 / policy.alpha`."""
+    """Merged evidence that the canary harms; 1 means none, a rollback needs `1 / policy.alpha`. Of a fallback: the
+    strongest evidence that any arm harms."""
 
     harm_bound: float | None
     """Upper bound on the canary's bad share minus the stable arm's (0 to 1); `None` before any request."""

@@ -77,7 +77,7 @@ class Releases:
         return _record(scenario, service.ledger_file(name), tally, version, began_s=began_s, seconds=seconds)
 
     def _slowness(self, scenario: Scenario, champion: int) -> dict[str, float]:
-        """The delay that multiplies the p99 that clients have just seen of the champion, and is more than negligible."""
+        """The delay that multiplies the p99 that clients just saw of the champion, and is more than negligible."""
         if scenario.p99_factor == 1.0:
             return {}
         usual_ms = float(np.percentile(self._traffic.tally.versions[champion].latency_ms, 99))
@@ -99,8 +99,10 @@ class Releases:
 def _record(
     scenario: Scenario, ledger: Path, tally: Tally, version: int, *, began_s: float, seconds: float
 ) -> RolloutRecord:
-    ticks = [entry for entry in entries(ledger) if entry["kind"] == "tick"]
-    end = next(entry for entry in entries(ledger) if entry["kind"] == "end")
+    begin, *told = entries(ledger)
+    end = next(entry for entry in told if entry["kind"] == "end")
+    ticks = [entry for entry in told if entry["kind"] == "tick"]
+    at_first = begin["attempt"]["state"]["weights"]
     timed = [(tick["observation"]["now_s"] - began_s, tick["decision"]) for tick in ticks]
     canary = tally.versions[version]
     return RolloutRecord(
@@ -114,9 +116,12 @@ def _record(
         canary_requests=canary.requests,
         bad_responses=canary.requests if scenario.misjudges else canary.failed + canary.slow,
         lost_requests=tally.lost,
-        weights=tuple(WeightPoint(t_s, **decision["weights"]) for t_s, decision in timed),
+        weights=(WeightPoint(0.0, **at_first), *(WeightPoint(t_s, **decision["weights"]) for t_s, decision in timed)),
         e_value=max(decision["e_value"] for _, decision in timed),
-        evidence=tuple(EvidencePoint(t_s, d["e_value"], Verdict(d["verdict"]).name.lower()) for t_s, d in timed),
+        evidence=(
+            EvidencePoint(0.0, 1.0, Verdict.UNDECIDED.name.lower()),
+            *(EvidencePoint(t_s, d["e_value"], Verdict(d["verdict"]).name.lower()) for t_s, d in timed),
+        ),
         promoted_at_s=next((t_s for t_s, decision in timed if decision["action"] == Action.PROMOTE), None),
         events=tuple(StoryLine(t_s, d["sentence"]) for t_s, d in timed if d["action"] != Action.HOLD),
     )

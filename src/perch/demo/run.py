@@ -94,7 +94,7 @@ async def _demo(name: str, seed: int, folder: Path, view: LiveView) -> RunRecord
         progress=view.stage,
     )
     versions = [trained_model.version.version for trained_model in trained.models[1:]]
-    rollouts, tested, notes = await _live(declaration, registry, market, versions, folder, stages)
+    rollouts, tested, notes = await _live(declaration, registry, market, versions, folder=folder, stages=stages)
     return RunRecord(
         name=name,
         started=started.isoformat(timespec="seconds"),
@@ -117,6 +117,7 @@ async def _live(
     registry: ModelRegistry,
     market: Market,
     versions: Sequence[int],
+    *,
     folder: Path,
     stages: _Stages,
 ) -> tuple[list[RolloutRecord], LoadRecord, list[str]]:
