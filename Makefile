@@ -23,7 +23,8 @@ install: .venv/.installed  ## Install everything into .venv
 
 .venv/.installed: uv.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "perch: no Python 3.11, 3.12 or 3.13 answers on the PATH. Install one, then try again."; exit 1; }
-	@command -v $(UV) >/dev/null || { echo "installing uv into .tools"; $(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools --upgrade uv; }
+	@command -v $(UV) >/dev/null || { echo "installing uv into .tools"; $(PYTHON) -m pip install --quiet --root-user-action=ignore --disable-pip-version-check --target .tools --upgrade uv \
+		|| { echo "perch: uv could not be had with pip. Install pip (Debian: apt install python3-pip) or uv, then try again."; exit 1; }; }
 	$(UV) sync --frozen --quiet
 	@touch $@
 
@@ -49,14 +50,14 @@ test: lint types layers  ## All tests that need no cluster
 test-quick: install  ## The tests that start no real processes
 	$(RUN)/pytest -n 2 --dist worksteal -m "not e2e" -q
 
-lint: install
+lint: install  ## Check style and format
 	$(RUN)/ruff check --quiet
 	$(RUN)/ruff format --check --quiet
 
-types: install
+types: install  ## Check types
 	$(RUN)/mypy
 
-layers: install
+layers: install  ## Check that imports point down to the core
 	$(RUN)/lint-imports
 
 format: install  ## Format the code
