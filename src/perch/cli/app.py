@@ -114,6 +114,20 @@ def why(
 
 
 @app.command()
+def market(
+    declaration: Declaration,
+    folder: Folder,
+    rps: Annotated[float, typer.Option(help="Requests a second.", min=0.1, max=2_000.0)] = 100.0,
+    seconds: Annotated[float, typer.Option(help="How long.", min=1.0)] = 300.0,
+    seed: Annotated[int, typer.Option(help="Seed of the market.")] = 0,
+) -> None:
+    """Send the running platform the traffic and the clicks of the simulated market."""
+    from perch.cli.market import run_market
+
+    run_market(declared(declaration), folder, rps, seconds, seed)
+
+
+@app.command()
 def loadtest(declaration: Declaration, folder: Folder) -> None:
     """Prove the declared SLO under the declared load; exits with 9 when it is breached."""
     from perch.cli.load import prove

@@ -54,7 +54,7 @@ def tell_versions(model: str, folder: Path) -> None:
         return
     table = Table("version", "kind", "roles", "log loss", "AUC", "digest", "said of it", box=None)
     for version in versions:
-        said = f"in quarantine: {version.quarantine}" if version.quarantine else version.tags.get("gate", "")
+        said = f"in quarantine: {version.quarantine}" if version.quarantine else version.tags.get("gate_reason", "")
         table.add_row(
             str(version.version),
             version.kind,

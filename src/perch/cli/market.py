@@ -1,0 +1,50 @@
+"""`perch market`: the simulated market as a client of the running route."""
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+
+from perch.cli.options import console
+from perch.demo.traffic import Tally, Traffic
+from perch.local.client import connect
+from perch.settings import ModelService
+from perch.world.market import Market
+
+_TELL_S = 5.0
+
+
+def run_market(service: ModelService, folder: Path, rps: float, seconds: float, seed: int) -> None:
+    """Ask the route for rankings, show the winners and click on some, and tell every few seconds what came back.
+
+    Raises:
+        PlatformError: no platform is running.
+    """
+    control = connect(folder)
+    with console.status("simulating the market's past"):
+        market = Market(seed)
+        market.log(impressions=30_000)
+    token = (folder / "token").read_text(encoding="utf-8")
+    limit_ms = service.spec.slo.latency_p99_ms
+    traffic = Traffic(market, control.record.route_url, token, rps=rps, slo_latency_ms=limit_ms)
+    console.print(f"{rps:g} requests a second for {seconds:g} s; Ctrl-C ends it.")
+    asyncio.run(_flow(traffic, seconds))
+    console.print(f"{traffic.clicks_sent} clicks were sent.")
+
+
+async def _flow(traffic: Traffic, seconds: float) -> None:
+    async with traffic.flowing():
+        left_s = seconds
+        while left_s > 0:
+            tally = traffic.start_tally()
+            await asyncio.sleep(min(_TELL_S, left_s))
+            left_s -= _TELL_S
+            console.print(_told(tally), highlight=False)
+
+
+def _told(tally: Tally) -> str:
+    answers = [
+        f"version {version}: {seen.requests} answers, {seen.failed} failed, p99 {np.percentile(seen.latency_ms, 99):.1f} ms"
+        for version, seen in sorted(tally.versions.items())
+    ]
+    return "; ".join([*answers, f"{tally.lost} lost"])
