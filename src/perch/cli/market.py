@@ -43,8 +43,8 @@ async def _flow(traffic: Traffic, seconds: float) -> None:
 
 
 def _told(tally: Tally) -> str:
-    answers = [
-        f"version {version}: {seen.requests} answers, {seen.failed} failed, p99 {np.percentile(seen.latency_ms, 99):.1f} ms"
-        for version, seen in sorted(tally.versions.items())
-    ]
-    return "; ".join([*answers, f"{tally.lost} lost"])
+    told = []
+    for version, seen in sorted(tally.versions.items()):
+        p99_ms = np.percentile(seen.latency_ms, 99)
+        told.append(f"version {version}: {seen.requests} answers, {seen.failed} failed, p99 {p99_ms:.1f} ms")
+    return "; ".join([*told, f"{tally.lost} lost"])
