@@ -64,7 +64,17 @@ class World:
         self.router = MemoryRouter(seed=self.seed)
         self.source = MemorySource()
         self.fleet = MemoryFleet()
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.loop.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.loop.close()
 
     def start(self):
         """The service begins, or begins again after a crash: from what stands in its folder."""

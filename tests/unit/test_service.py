@@ -164,16 +164,16 @@ def test_a_registry_that_is_away_delays_the_role_and_stops_nothing(world, monkey
 def test_a_restart_after_any_tick_ends_the_same(registry, tmp_path, behaviour, every):
     ends = []
     for crashes in (False, True):
-        world = World(registry, tmp_path / f"service-{crashes}")
-        world.behaviour[2] = behaviour
-        world.release(2, override=True)
-        ticks = 0
-        while world.service.rolling:
-            world.tick()
-            ticks += 1
-            if crashes and ticks % every == 0:
-                world.start()
-        ends.append((world.service.status().outcome, ticks, world.service.status().sentence))
+        with World(registry, tmp_path / f"service-{crashes}") as world:
+            world.behaviour[2] = behaviour
+            world.release(2, override=True)
+            ticks = 0
+            while world.service.rolling:
+                world.tick()
+                ticks += 1
+                if crashes and ticks % every == 0:
+                    world.start()
+            ends.append((world.service.status().outcome, ticks, world.service.status().sentence))
         registry.assign("ad-clicks", Role.CHAMPION, 1)
     assert ends[0] == ends[1]
 

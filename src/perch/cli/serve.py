@@ -18,7 +18,7 @@ def serve_version(service: ModelService, folder: Path, version: int | None, port
         RegistryError: there is no such version, or no champion.
         PlatformError: the port is taken.
     """
-    check_port_free(port, "the server")
+    check_port_free(port, "the server", "--port")
     registry, model = open_registry(folder), service.spec.model
     wanted = registry.holder(model, Role.CHAMPION) if version is None else registry.get(model, version)
     if wanted is None:

@@ -1,9 +1,12 @@
 """How commands reach a running platform, start one, and end one."""
 
+import contextlib
+import fcntl
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from perch.local.daemon import RECORD, Record, read_record
 
 _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 20.0
+_CLOCK = re.compile(r"^\d\d:\d\d:\d\d ")
 
 
 class Control:
@@ -27,6 +31,7 @@ class Control:
             base_url=f"http://127.0.0.1:{record.control_port}",
             headers={"Authorization": f"Bearer {token}"},
             timeout=90.0,  # a release waits until the version is warm
+            trust_env=False,
         )
 
     def status(self) -> dict[str, Any]:
@@ -44,11 +49,11 @@ class Control:
     def _ask(self, method: str, path: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
         try:
             answer = self._client.request(method, path, json=content)
-        except httpx.HTTPError as error:
+            told: dict[str, Any] = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
             raise PlatformError(
                 f"The platform does not answer: {error}. See its log, or start again: perch down, perch up."
             ) from None
-        told: dict[str, Any] = answer.json()
         if answer.is_error:
             refusal = PerchError(told["error"])
             refusal.exit_code = told["exit_code"]
@@ -59,8 +64,13 @@ class Control:
 def connect(folder: Path) -> Control:
     """The running platform of `folder`; raises `PlatformError` when none runs."""
     record = read_record(folder)
-    if record is None or record.platform.find() is None:
+    if record is None:
         raise PlatformError("No platform is running here. Start one with `perch up`.")
+    if record.platform.find() is None:
+        raise PlatformError(
+            f"The platform that ran here has died. {_last_words(_log(folder))} Start it again with `perch up`: it goes "
+            "on where it was."
+        )
     if record.control_port == 0:
         raise PlatformError("The platform is still starting. Try again in a few seconds.")
     return Control(record, folder)
@@ -75,26 +85,54 @@ def start(declaration: Path, folder: Path, options: list[str], progress: Callabl
     record = read_record(folder)
     if record is not None and record.platform.find() is not None:
         raise PlatformError(f"A platform is running already at {record.route_url}. End it with `perch down`.")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECORD).unlink(missing_ok=True)
-    log = folder / "log" / "platform.log"
-    log.parent.mkdir(exist_ok=True)
+    log = _log(folder)
+    log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "perch.local.daemon", "--declaration", str(declaration), "--folder", str(folder)]
-    with log.open("wb") as output:
+    with _claim(folder) as claim, log.open("ab") as output:
+        stop(folder)  # what one that died has left behind
+        said_before = output.tell()
         process = subprocess.Popen(
-            [*command, *options], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            [*command, *options],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            pass_fds=[claim],
         )
+        try:
+            return _wait_until_it_serves(process, folder, said_before, progress)
+        except BaseException:  # also Ctrl-C: half a platform is of no use
+            process.terminate()
+            process.wait()
+            raise
+
+
+def _wait_until_it_serves(
+    process: subprocess.Popen[bytes], folder: Path, said_before: int, progress: Callable[[str], None]
+) -> Record:
     began = time.monotonic()
     while (record := read_record(folder)) is None or record.control_port == 0:
         waited_s = time.monotonic() - began
         if process.poll() is not None:
-            raise _ended(process.returncode, log)
+            raise _ended(process.returncode, _last_words(_log(folder), said_before))
         if waited_s > _START_TIMEOUT_S:
-            process.terminate()
-            raise PlatformError(f"The platform was not ready within {_START_TIMEOUT_S:.0f} s. Its log is {log}.")
+            raise PlatformError(
+                f"The platform was not ready within {_START_TIMEOUT_S:.0f} s. Its log is {_log(folder)}."
+            )
         progress(f"waiting for Envoy, the collector and the versions: {waited_s:.0f} s")
         time.sleep(0.2)
     return record
+
+
+@contextlib.contextmanager
+def _claim(folder: Path) -> Iterator[int]:
+    """Keep others from starting a platform in `folder`; whoever inherits the claim holds it until it ends."""
+    with (folder / "claim").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PlatformError(f"A platform is being started or ended in {folder}. Wait for it.") from None
+        yield file.fileno()
 
 
 def stop(folder: Path) -> bool:
@@ -114,8 +152,20 @@ def stop(folder: Path) -> bool:
     return bool(family)
 
 
-def _ended(exit_code: int, log: Path) -> PerchError:
-    said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    error = PerchError(f"The platform did not start. {said[-1][9:] if said else 'It said nothing.'} (log: {log})")
+def _log(folder: Path) -> Path:
+    return folder / "log" / "platform.log"
+
+
+def _last_words(log: Path, said_before: int = 0) -> str:
+    """The last line that a platform wrote, after the first `said_before` bytes of its log."""
+    with contextlib.suppress(FileNotFoundError):
+        lines = log.read_bytes()[said_before:].decode(errors="replace").splitlines()
+        said = next((line for line in reversed(lines) if line.strip()), "It said nothing.")
+        return f"{re.sub(_CLOCK, '', said)} (log: {log})"
+    return f"Its log, {log}, is gone."
+
+
+def _ended(exit_code: int, last_words: str) -> PerchError:
+    error = PerchError(f"The platform did not start. {last_words}")
     error.exit_code = exit_code if exit_code > 0 else PlatformError.exit_code
     return error

@@ -15,9 +15,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from perch.core.types import Command
-from perch.errors import PerchError, UsageError
+from perch.errors import DeclarationError, PerchError, UsageError
 from perch.local.platform import Platform
-from perch.settings import parse_declaration
+from perch.settings import ModelService, parse_declaration
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -40,8 +40,11 @@ def control_app(platform: Platform, clock: Callable[[], float]) -> Starlette:
 
     async def release(request: Request) -> Response:
         wish = msgspec.json.decode(await request.body(), type=Release)
-        spec = parse_declaration(wish.declaration, source="The declaration").spec
-        assert spec.version is not None, "the client checks that a version is wanted"
+        wanted = parse_declaration(wish.declaration, source="The declaration")
+        _check_fixed(platform.declaration, wanted)
+        spec = wanted.spec
+        if spec.version is None:
+            raise UsageError("The declaration wants no version: write it as spec.version.")
         name = await platform.service.release(spec.version, spec.policy, clock(), override=wish.override)
         return JSONResponse({"rollout": name})
 
@@ -70,6 +73,17 @@ def control_app(platform: Platform, clock: Callable[[], float]) -> Starlette:
             Route("/rollout/{command}", guarded(command), methods=["POST"]),
         ]
     )
+
+
+def _check_fixed(running: ModelService, wanted: ModelService) -> None:
+    """Refuse a declaration that was edited where a running platform cannot follow; ignoring it would be worse."""
+    keys = {"model": "model", "baseline": "baseline", "slo": "slo", "attribution_window_s": "attributionWindowS"}
+    changed = [f"spec.{name}" for key, name in keys.items() if getattr(running.spec, key) != getattr(wanted.spec, key)]
+    if changed:
+        raise DeclarationError(
+            f"The declaration is not the one that the platform was started with: {', '.join(changed)} changed. Only "
+            "the version, the policy and the load may change meanwhile. Set it back, or restart: perch down, perch up."
+        )
 
 
 def _status(platform: Platform) -> dict[str, Any]:

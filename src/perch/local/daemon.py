@@ -10,20 +10,22 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import uvicorn
+from starlette.applications import Starlette
 
-from perch.errors import PerchError
+from perch.errors import PerchError, PlatformError
 from perch.local.control import control_app
 from perch.local.platform import platform
-from perch.local.processes import Child, ProcessId, free_port
+from perch.local.processes import Child, ProcessId, check_port_free
 from perch.local.store import open_registry, store_uri
 from perch.settings import load_declaration
 
@@ -53,14 +55,23 @@ def write_record(record: Record, folder: Path) -> None:
 
 
 def read_record(folder: Path) -> Record | None:
-    """What was written down; `None` when no platform was started there."""
+    """What was written down; `None` when no platform was started there.
+
+    Raises:
+        PlatformError: it is not what `write_record` wrote.
+    """
+    path = folder / RECORD
     try:
-        facts = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts["platform"] = ProcessId(**facts["platform"])
+        facts["children"] = tuple(ProcessId(**child) for child in facts["children"])
+        return Record(**facts)
     except FileNotFoundError:
         return None
-    facts["platform"] = ProcessId(**facts["platform"])
-    facts["children"] = tuple(ProcessId(**child) for child in facts["children"])
-    return Record(**facts)
+    except (ValueError, TypeError, KeyError) as error:
+        raise PlatformError(
+            f"{path} does not say what runs ({error}). End the processes of the platform by hand, then remove it."
+        ) from None
 
 
 class _Server(uvicorn.Server):
@@ -73,46 +84,68 @@ class _Server(uvicorn.Server):
 
 
 async def run(declaration_file: Path, folder: Path, *, allow_faults: bool, mlflow_port: int | None) -> None:
-    """Run the platform in `folder` until the process is told to end."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    """Run the platform in `folder` until the process is told to end, also while it is still starting."""
+    _end_on_signals()
     declaration = load_declaration(declaration_file)
     route_url = f"http://127.0.0.1:{declaration.spec.port}"
     write_record(Record(ProcessId.of(os.getpid()), (), 0, route_url, None), folder)
     registry = open_registry(folder)
     async with contextlib.AsyncExitStack() as stack:
         if mlflow_port is not None:
+            check_port_free(mlflow_port, "MLflow's page", "--mlflow-port")
             page = Child("MLflow", _mlflow_command(folder, mlflow_port), folder / "log" / "mlflow.log", _MLFLOW_ENV)
             stack.push_async_callback(page.stop)
         running = await stack.enter_async_context(
             platform(declaration, registry, folder, port=declaration.spec.port, allow_faults=allow_faults, notify=_say)
         )
-        port = free_port()
-        app = control_app(running, time.time)
-        server = _Server(uvicorn.Config(app, port=port, log_level="warning", lifespan="off"))
-        serving = asyncio.create_task(server.serve())
+        control_port = await stack.enter_async_context(_answering(control_app(running, time.time)))
         mlflow_url = None if mlflow_port is None else f"http://127.0.0.1:{mlflow_port}"
-        await _keep_record(folder, stop, port, running.route_url, mlflow_url)
+        await _keep_record(folder, control_port, running.route_url, mlflow_url)
+
+
+def _end_on_signals() -> None:
+    """Let SIGTERM and SIGINT cancel the task that runs the platform, once: its ending is not to be cut short."""
+    running = asyncio.current_task()
+    assert running is not None, "called from a coroutine"
+
+    def end() -> None:
+        if not running.cancelling():
+            running.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, end)
+
+
+@contextlib.asynccontextmanager
+async def _answering(app: Starlette) -> AsyncIterator[int]:
+    """Serve `app` on a free port of the loopback interface; yields the port, where connections are taken on already."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = _Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+    serving = asyncio.create_task(server.serve([listening]))
+    try:
+        yield listening.getsockname()[1]
+    finally:
         server.should_exit = True
         await serving
 
 
-async def _keep_record(
-    folder: Path, stop: asyncio.Event, control_port: int, route_url: str, mlflow_url: str | None
-) -> None:
-    """Keep the record of the running processes true until the platform is told to stop."""
+async def _keep_record(folder: Path, control_port: int, route_url: str, mlflow_url: str | None) -> None:
+    """Keep the record of the running processes true, for ever."""
     written = None
-    while not stop.is_set():
-        children = tuple(
-            ProcessId(child.pid, child.create_time()) for child in psutil.Process().children(recursive=True)
-        )
-        record = Record(ProcessId.of(os.getpid()), children, control_port, route_url, mlflow_url)
+    while True:
+        record = Record(ProcessId.of(os.getpid()), _children(), control_port, route_url, mlflow_url)
         if record != written:
             write_record(record, folder)
             written = record
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), timeout=0.5)
+        await asyncio.sleep(0.5)
+
+
+def _children() -> tuple[ProcessId, ...]:
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended while we looked
+            found.append(ProcessId(child.pid, child.create_time()))
+    return tuple(found)
 
 
 def _mlflow_command(folder: Path, port: int) -> list[str]:
@@ -142,6 +175,8 @@ def main() -> int:
     except PerchError as error:
         _say(str(error))
         return error.exit_code
+    except asyncio.CancelledError:
+        _say("The platform was told to end, and has.")
     return 0
 
 

@@ -3,34 +3,30 @@
 import asyncio
 import contextlib
 import sys
-import time
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 
 from perch.adapters.registry.port import ModelRegistry
-from perch.errors import ModelError, PlatformError
+from perch.errors import ModelError
 from perch.local.processes import Child, free_port
 
 _READY_TIMEOUT_S = 60.0
-_RESTART_PAUSE_S = 1.0
 
 
-@dataclass(slots=True)
-class _Server:
+class _Server(NamedTuple):
     child: Child
-    command: tuple[str, ...]
     port: int
-    started_s: float
 
 
 class LocalFleet:
-    """Starts, watches and stops the serving processes of one model.
+    """Starts and stops the serving processes of one model.
 
-    A process that dies is started again at the same port, at most once a second: until it is back, its arm answers
-    nothing, which the rollout sees as such.
+    The platform starts a process that dies again, at the same port: until it is back, its arm answers nothing, which
+    the rollout sees as such.
     """
 
     def __init__(
@@ -52,23 +48,14 @@ class LocalFleet:
         self._token_file = token_file
         self._allow_faults = allow_faults
         self._servers: dict[int, _Server] = {}
-        self._client = httpx.AsyncClient(timeout=2.0)
+        self._starting: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._client = httpx.AsyncClient(timeout=2.0, trust_env=False)
 
     async def start(self, version: int) -> None:
         """Fetch a version's package, check it, serve it, and return when it answers."""
-        if version in self._servers:
-            return
-        port = free_port()
-        command = await asyncio.to_thread(self._command, version, port)
-        server = self._launch(version, command, port)
-        try:
-            await server.child.wait_ready(lambda: self._ready(server.port), timeout_s=_READY_TIMEOUT_S)
-        except PlatformError as error:
-            server.child.kill()
-            if server.child.exit_code == ModelError.exit_code:
-                raise ModelError(f"Version {version} of {self._model} is not served: {error}") from None
-            raise
-        self._servers[version] = server
+        async with self._starting[version]:
+            if version not in self._servers:
+                self._servers[version] = await self._serve(version)
 
     async def stop(self, version: int) -> None:
         """Let a version finish its requests and stop it."""
@@ -90,15 +77,18 @@ class LocalFleet:
         """The processes that run."""
         return [server.child for server in self._servers.values()]
 
-    def revive(self) -> list[str]:
-        """Start again what has died; returns a sentence for each."""
-        told = []
-        for version, server in self._servers.items():
-            if server.child.exit_code is None or time.monotonic() - server.started_s < _RESTART_PAUSE_S:
-                continue
-            told.append(f"Version {version} ended with exit code {server.child.exit_code} and is started again.")
-            self._servers[version] = self._launch(version, server.command, server.port)
-        return told
+    async def _serve(self, version: int) -> _Server:
+        port = free_port()
+        command = await asyncio.to_thread(self._command, version, port)
+        child = Child(f"The server of version {version}", command, self._folder / "log" / f"v{version}.log")
+        try:
+            await child.wait_ready(lambda: self._ready(port), timeout_s=_READY_TIMEOUT_S)
+        except BaseException as error:  # also when the start is cancelled: nothing is left behind
+            child.kill()
+            if child.exit_code == ModelError.exit_code:
+                raise ModelError(f"Version {version} of {self._model} is not served: {error}") from None
+            raise
+        return _Server(child, port)
 
     def _command(self, version: int, port: int) -> tuple[str, ...]:
         registered = self._registry.get(self._model, version)
@@ -111,11 +101,6 @@ class LocalFleet:
             *("--collector", f"http://127.0.0.1:{self._collector_port}", "--token-file", str(self._token_file)),
             *(("--allow-faults",) if self._allow_faults else ()),
         )
-
-    def _launch(self, version: int, command: tuple[str, ...], port: int) -> _Server:
-        log = self._folder / "log" / f"v{version}.log"
-        child = Child(f"The server of version {version}", command, log)
-        return _Server(child, command, port, time.monotonic())
 
     async def _ready(self, port: int) -> bool:
         with contextlib.suppress(httpx.HTTPError):

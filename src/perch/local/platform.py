@@ -6,6 +6,7 @@ once a second in this process. Everything it writes stands in one folder.
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import sys
 import time
@@ -28,11 +29,14 @@ from perch.signals import names
 
 TICK_S = 1.0
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Platform:
     """What runs, and where it is reached."""
 
+    declaration: ModelService
     service: Service
     fleet: LocalFleet
     router: envoy.EnvoyFileRouter
@@ -76,7 +80,7 @@ async def platform(
         PlatformError: the port is taken, or a process does not come up.
         RolloutError: there is no baseline to serve.
     """
-    check_port_free(port, "the route")
+    check_port_free(port, "the route", "spec.port of the declaration")
     token_file = _write_token(folder / "token")
     collector_port, admin_port = free_port(), free_port()
     spec = declaration.spec
@@ -119,7 +123,7 @@ async def platform(
             baseline_share=spec.policy.baseline_share,
             notify=notify,
         )
-        async with httpx.AsyncClient(timeout=1.0) as client:
+        async with httpx.AsyncClient(timeout=1.0, trust_env=False) as client:
             await proxy.wait_ready(lambda: _answers(client, f"http://127.0.0.1:{admin_port}/ready"), timeout_s=20)
             await collector.wait_ready(
                 lambda: _answers(client, f"http://127.0.0.1:{collector_port}/healthz"), timeout_s=20
@@ -127,6 +131,7 @@ async def platform(
         await service.open(spec.baseline)
         stack.push_async_callback(service.close)
         running = Platform(
+            declaration=declaration,
             service=service,
             fleet=fleet,
             router=router,
@@ -154,12 +159,16 @@ async def _tick_forever(running: Platform, notify: Callable[[str], None]) -> Non
     """Tick on the second; a tick that takes longer delays the next one and is not made up for."""
     due = time.monotonic()
     while True:
-        for sentence in running.fleet.revive():
-            notify(sentence)
         try:
+            for child in running.children():
+                if sentence := child.revive():
+                    notify(sentence)
             await running.service.tick(time.time())
-        except PerchError as error:
+        except (PerchError, OSError) as error:
             notify(f"A tick failed; the traffic stays as it is. {error}")
+        except Exception as error:  # noqa: BLE001  the next tick must come whatever happens in this one
+            notify(f"A tick failed, which is a fault of Perch's: {error!r}. The traffic stays as it is.")
+            _log.exception("A tick failed.")
         due = max(due + TICK_S, time.monotonic())
         await asyncio.sleep(due - time.monotonic())
 
@@ -179,7 +188,9 @@ async def _answers(client: httpx.AsyncClient, url: str) -> bool:
 def _write_token(path: Path) -> Path:
     """Make the token that control, feedback and fault switches ask for, readable by its owner only."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        path.touch(mode=0o600, exist_ok=False)
-        path.write_text(secrets.token_urlsafe(32), encoding="utf-8")
+    if not path.exists():
+        draft = path.with_suffix(".tmp")
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(32), encoding="utf-8")
+        draft.replace(path)
     return path

@@ -24,6 +24,8 @@ import psutil
 
 from perch.errors import PlatformError
 
+_RESTART_PAUSE_S = 1.0
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -62,14 +64,20 @@ class Child:
         """Start `command`, with its output appended to `log`."""
         self.name = name
         self.log = log
+        self._command = command
+        self._env = {**os.environ, **(env or {})}
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
+        self._launch()
+
+    def _launch(self) -> None:
+        self._launched_s = time.monotonic()
+        with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                command,
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(env or {})},
+                env=self._env,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509  only one system call, no locks
             )
 
@@ -92,10 +100,18 @@ class Child:
         deadline = time.monotonic() + timeout_s
         while not await ready():
             if self.exit_code is not None:
-                raise PlatformError(f"{self.name} ended with exit code {self.exit_code}: {self.last_words()}")
+                raise PlatformError(f"{self.name} {_how_it_ended(self.exit_code)}: {self.last_words()}")
             if time.monotonic() > deadline:
                 raise PlatformError(f"{self.name} was not ready within {timeout_s:g} s. Its log is {self.log}.")
             await asyncio.sleep(0.05)
+
+    def revive(self) -> str | None:
+        """Start the process again when it has ended, at most once a second; a sentence that says so, or `None`."""
+        exit_code = self.exit_code
+        if exit_code is None or time.monotonic() - self._launched_s < _RESTART_PAUSE_S:
+            return None
+        self._launch()
+        return f"{self.name} {_how_it_ended(exit_code)} and is started again."
 
     def last_words(self) -> str:
         """The last line of the log that says something."""
@@ -118,6 +134,10 @@ class Child:
             self._process.wait()
 
 
+def _how_it_ended(exit_code: int) -> str:
+    return f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with exit code {exit_code}"
+
+
 def free_port() -> int:
     """A port of the loopback interface that nobody listens on."""
     with socket.socket() as probe:
@@ -126,8 +146,8 @@ def free_port() -> int:
         return port
 
 
-def check_port_free(port: int, purpose: str) -> None:
-    """Raise `PlatformError` when somebody listens on `port` already."""
+def check_port_free(port: int, purpose: str, setting: str) -> None:
+    """Raise `PlatformError` when somebody listens on `port` already; `setting` is where another can be named."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -135,5 +155,5 @@ def check_port_free(port: int, purpose: str) -> None:
         except OSError as error:
             raise PlatformError(
                 f"Port {port} for {purpose} cannot be had: {error.strerror}. End what listens there "
-                f"(`ss -ltnp 'sport = :{port}'` names it), or declare another port as `spec.port`."
+                f"(`ss -ltnp 'sport = :{port}'` names it), or name another port with {setting}."
             ) from None

@@ -7,6 +7,7 @@ from pathlib import Path
 from perch.core import Policy, State
 from perch.core.codec import dumps, loads
 from perch.core.types import Action, Arm, Counts, Phase, Weights
+from perch.errors import RolloutError
 
 Totals = Mapping[str, Mapping[str, Counts]]
 """What each serving process (by its version's number) has counted since it started, by arm."""
@@ -63,6 +64,9 @@ class Attempt:
 class Standing:
     """What a service remembers between two starts."""
 
+    model: str
+    """Name of the model that the versions are of."""
+
     champion: int
     baseline: int
     attempt: Attempt | None = None
@@ -103,5 +107,10 @@ def save(standing: Standing, path: Path) -> None:
 
 
 def load(path: Path) -> Standing | None:
-    """Read it back; `None` when nothing was written yet."""
-    return loads(Standing, path.read_text(encoding="utf-8")) if path.exists() else None
+    """Read it back; `None` when nothing was written yet. Raises `RolloutError` when it is not what `save` wrote."""
+    if not path.exists():
+        return None
+    try:
+        return loads(Standing, path.read_text(encoding="utf-8"))
+    except (RolloutError, UnicodeDecodeError) as error:
+        raise RolloutError(f"{path} does not say where the service stands: {error} Mend it, or move it away.") from None

@@ -6,6 +6,7 @@ all that the core was given, so replaying them through it gives the same decisio
 """
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,18 @@ class Ledger:
 
     def _append(self, kind: str, **values: str) -> None:
         body = "".join(f', "{key}": {value}' for key, value in values.items())
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f'{{"schema": {SCHEMA}, "kind": "{kind}"{body}}}\n')
+        with self.path.open("ab") as file:
+            file.truncate(_whole_bytes(self.path))
+            file.write(f'{{"schema": {SCHEMA}, "kind": "{kind}"{body}}}\n'.encode())
+
+
+def _whole_bytes(path: Path) -> int:
+    """Length of a ledger up to its last whole line: what a crash cut short was never an entry."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end and (file.seek(end - 1), file.read(1))[1] != b"\n":
+            end -= 1
+    return end
 
 
 def entries(path: Path) -> Iterator[dict[str, Any]]:
@@ -59,14 +70,18 @@ def replay(path: Path, policy: Policy | None = None) -> Iterator[tuple[Decision,
     """Decide every tick again; yields the recorded decision and the new one.
 
     With another `policy` than the recorded one this shows what it would have done with the same counts, as long as
-    the weights are still those of the record.
+    the weights are still those of the record. A tick that a crash or an error cut off before the state was saved was
+    taken again with the same number: then the later one counts.
     """
     state: State | None = None
+    before: State | None = None
     for entry in entries(path):
         if entry["kind"] == "begin":
             attempt = loads(Attempt, json.dumps(entry["attempt"]))
-            state, policy = attempt.state, policy or attempt.policy
-        elif entry["kind"] == "tick" and state is not None and policy is not None:
+            state = before = attempt.state
+            policy = policy or attempt.policy
+        elif entry["kind"] == "tick" and state is not None and before is not None and policy is not None:
             observation = loads(Observation, json.dumps(entry["observation"]))
-            state, decision = decide(state, observation, policy)
+            before = before if observation.tick == state.tick else state
+            state, decision = decide(before, observation, policy)
             yield loads(Decision, json.dumps(entry["decision"])), decision

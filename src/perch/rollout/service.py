@@ -90,13 +90,14 @@ class Service:
         self._grid = grid
         self._baseline_share = baseline_share
         self._notify = notify
-        self._standing = Standing(champion=0, baseline=0)
+        self._standing = Standing(model, champion=0, baseline=0)
         self._routed: tuple[Mapping[Arm, str], Weights] | None = None
         self._last: Decision | None = None
         self._command: Command | None = None
         self._prepared: set[int] = set()
         self._settled = False
         self._retiring: set[asyncio.Task[None]] = set()
+        self._releasing = asyncio.Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
     async def open(self, baseline: int | None = None) -> None:
@@ -105,11 +106,19 @@ class Service:
         `baseline` is the declared baseline's version, `None` for the one that holds the role in the registry.
 
         Raises:
-            RolloutError: no version holds the role of the baseline, so there is nothing safe to serve.
+            RolloutError: no version holds the role of the baseline, so there is nothing safe to serve; or the folder
+                remembers another model.
         """
         remembered = load(self._file)
         if remembered is None:
             remembered = await asyncio.to_thread(self._first_standing, baseline)
+        elif remembered.model != self._model:
+            raise RolloutError(
+                f"{self._file} remembers the service of {remembered.model}, and the declaration wants {self._model}. "
+                "Declare the former model again, or keep this one's state in a folder of its own."
+            )
+        elif baseline not in {None, remembered.baseline}:
+            remembered = await asyncio.to_thread(self._with_baseline, remembered, baseline)
         self._standing = remembered
         await asyncio.gather(*(self._ports.fleet.start(version) for version in sorted(self._needed())))
         await self._route(remembered)
@@ -130,6 +139,10 @@ class Service:
             RolloutError: another rollout is in progress, or the version is the champion already or quarantined.
             RegistryError: the version is unknown.
         """
+        async with self._releasing:
+            return await self._release(version, policy, now_s, override=override)
+
+    async def _release(self, version: int, policy: Policy, now_s: float, *, override: bool) -> str:
         if self.rolling:
             name = self.status().rollout
             raise RolloutError(f"Rollout {name} is still in progress. Wait for its end, or roll it back first.")
@@ -168,7 +181,7 @@ class Service:
         if before is None or before.done:
             await self._settle()
             return None
-        command, self._command = self._command, None
+        command = self._command
         observation, totals = observe(
             before.tick + 1,
             now_s,
@@ -183,6 +196,8 @@ class Service:
         self._settled = self._settled and after.entitled == before.entitled and not after.done
         self._ledger(after).tick(observation, decision)
         await self._act(before, after)
+        if self._command is command:  # kept until it is acted on: an error on the way must not lose it
+            self._command = None
         if after.done:
             self._ledger(after).end(now_s, str(state.outcome), after.sentence)
             self._notify(f"Rollout {after.name} has ended. {after.sentence}")
@@ -254,10 +269,17 @@ class Service:
 
     # --- what follows from the record -------------------------------------------------------------------------------
 
+    def _with_baseline(self, standing: Standing, declared: int) -> Standing:
+        if standing.rolling:
+            self._notify("A rollout is in progress: the baseline that is declared now takes effect at the next start.")
+            return standing
+        self._ports.registry.assign(self._model, Role.BASELINE, declared)
+        return replace(standing, baseline=declared)
+
     def _first_standing(self, declared_baseline: int | None) -> Standing:
         registry = self._ports.registry
         if declared_baseline is not None:
-            registry.assign(self._model, Role.BASELINE, registry.get(self._model, declared_baseline).version)
+            registry.assign(self._model, Role.BASELINE, declared_baseline)
         baseline = registry.holder(self._model, Role.BASELINE)
         if baseline is None:
             raise RolloutError(
@@ -265,7 +287,7 @@ class Service:
                 "Train one with `perch train`."
             )
         champion = registry.holder(self._model, Role.CHAMPION) or baseline
-        return Standing(champion=champion.version, baseline=baseline.version)
+        return Standing(self._model, champion=champion.version, baseline=baseline.version)
 
     def _begin(
         self, version: int, policy: Policy, expected: tuple[float, ...] | None, totals: Totals, now_s: float

@@ -20,7 +20,7 @@ API_VERSION: Literal["perch.dev/v1alpha1"] = "perch.dev/v1alpha1"
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")]
 """A DNS label, short enough for the names that are made from it to stay one."""
 
-Version = Annotated[int, Field(ge=1)]
+Version = Annotated[int, Field(ge=1, strict=True)]  # `yes` is no number
 
 
 class Settings(BaseModel):
@@ -117,6 +117,8 @@ def parse_declaration(text: str, *, source: str) -> ModelService:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
         raise DeclarationError(f"{source}{line} is not YAML: {getattr(error, 'problem', error)}.") from None
+    except ValueError as error:  # such as a date with a thirteenth month
+        raise DeclarationError(f"{source} holds a value that YAML cannot read: {error}.") from None
     if not isinstance(content, dict):
         raise DeclarationError(f"{source} holds no ModelService: it should begin with `apiVersion: {API_VERSION}`.")
     missing = [key for key in ("apiVersion", "kind") if key not in content]
