@@ -1,0 +1,247 @@
+"""Writes what the reference says of the code, from the code: `python docs/generate.py`.
+
+Each page of `docs/reference/` is written by hand but for its generated blocks, which stand between two comments,
+`<!-- generated: NAME -->` and `<!-- end -->`. Tables are taken from the types and their docstrings, so a setting
+cannot exist and be missing here. `tests/golden/test_reference.py` compares.
+"""  # noqa: INP001  a script, no package
+
+import ast
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import typer
+from pydantic.alias_generators import to_camel
+
+from perch import errors
+from perch.cli.app import app
+from perch.core import policy
+from perch.core.policy import _INTERVALS, _UNBOUNDED
+from perch.settings import ModelService, schema
+from perch.signals import names
+from perch.ui import record
+
+REFERENCE = Path(__file__).with_name("reference")
+
+_BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_NO_BOUND = 1e9
+_UNITS = {
+    "Ms": "ms",
+    "S": "s",
+    "rps": "requests/s",
+    "harmBudget": "responses",
+    **dict.fromkeys(("Weight", "Share", "Rate", "HoldBack", "margin", "HarmBound"), "share"),
+    **dict.fromkeys(("Ratio", "Odds"), "times"),
+    **dict.fromkeys(("alpha", "beta", "Alpha"), "probability"),
+}
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Yield each page of the reference that has generated blocks, with the text that it should have."""
+    for path in sorted(REFERENCE.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        renewed = _BLOCK.sub(lambda block: f"{block[1]}{BLOCKS[block['name']]()}\n{block[3]}", text)
+        if _BLOCK.search(text):
+            yield path, renewed
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Rows as a Markdown table."""
+    lines = [tuple(head), *map(tuple, rows)]
+    lines.insert(1, ("---",) * len(lines[0]))
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+# --- docstrings -----------------------------------------------------------------------------------------------------
+
+
+def docstrings(source: type | ModuleType) -> dict[str, str]:
+    """The text below each field of a class, or below each constant of a module, as one line."""
+    tree = ast.parse(inspect.getsource(source))
+    body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) and inspect.isclass(source) else tree.body
+    found = {}
+    for statement, following in pairwise(body):
+        match statement, following:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                found[name] = " ".join(text.split())
+    return found
+
+
+# --- the declaration ------------------------------------------------------------------------------------------------
+
+
+def declaration_rows(path: str, node: Mapping[str, Any], defs: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """One row for each key at or below `path`: key, default, range, meaning."""
+    for key, found in node["properties"].items():
+        name = found.get("$ref", "").rpartition("/")[2]
+        where = f"{path}{key}"
+        if name:
+            yield from declaration_rows(f"{where}.", defs[name] | {"title": name}, defs)
+            continue
+        yield (f"`{where}`", _value(found.get("default")), _range(key, found), _meaning(node["title"], key, found))
+
+
+def _meaning(owner: str, key: str, found: Mapping[str, Any]) -> str:
+    known = getattr(schema, owner, None) or getattr(policy, owner)
+    texts = {to_camel(name): text for name, text in docstrings(known).items()}
+    text: str = texts.get(key) or found.get("description") or _FIXED[key]
+    text = text.replace("`None`", "Empty")
+    return re.sub(r"`([a-z0-9_]+_[a-z0-9_]+)`", lambda name: f"`{to_camel(name[1])}`", text)
+
+
+_FIXED = {"apiVersion": "Version of this layout.", "kind": "What the file declares."}
+
+
+def _range(key: str, found: Mapping[str, Any]) -> str:
+    options = [option for option in found.get("anyOf", [found]) if option.get("type") != "null"]
+    told, empty = options[0], len(found.get("anyOf", [])) > 1
+    unit = next((f" {unit}" for suffix, unit in _UNITS.items() if key.endswith(suffix)), "")
+    text = _bounds(key, told) + unit
+    return f"{text}, or empty" if empty else text
+
+
+def _bounds(key: str, told: Mapping[str, Any]) -> str:
+    if "const" in told:
+        return f"only `{told['const']}`"
+    if "pattern" in told:
+        return "lower-case letters, digits and `-`, at most 40"
+    if told["type"] == "boolean":
+        return "`true`, `false`"
+    intervals = {to_camel(name): bounds for name, bounds in _INTERVALS.items()}
+    low, high = intervals.get(key, _UNBOUNDED)
+    above = "above " if "exclusiveMinimum" in told else ""
+    low = told.get("minimum", told.get("exclusiveMinimum", low))
+    high = told.get("maximum", high if "minimum" not in told else None)
+    return f"{above}{_plain(low)} " + ("and more" if high is None or high >= _NO_BOUND else f"to {_plain(high)}")
+
+
+def _plain(number: float) -> str:
+    return f"{number:,.9f}".rstrip("0").rstrip(".")
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "empty"
+    return f"`{str(value).lower() if isinstance(value, bool) else value if isinstance(value, str) else f'{value:g}'}`"
+
+
+def declaration() -> str:
+    """Every key of the declaration."""
+    tree = ModelService.model_json_schema(by_alias=True)
+    rows = declaration_rows("", tree | {"title": "ModelService"}, tree["$defs"])
+    return table(("key", "default", "range and unit", "meaning"), rows)
+
+
+# --- the command line -----------------------------------------------------------------------------------------------
+
+
+def commands(name: str, command: Any) -> Iterator[str]:  # noqa: ANN401  typer ships its own click
+    """Each command below `command` with its arguments and options."""
+    for verb, inner in getattr(command, "commands", {}).items():
+        full = f"{name} {verb}"
+        yield f"### `{full}`\n\n{inner.help}"
+        if hasattr(inner, "commands"):
+            yield from commands(full, inner)
+        elif inner.params:
+            yield table(("option", "default", "meaning"), map(_option, inner.params))
+
+
+def _option(parameter: Any) -> tuple[str, str, str]:  # noqa: ANN401
+    spelled = ", ".join(f"`{name}`" for name in sorted(parameter.opts, key=len, reverse=True))
+    if parameter.param_type_name == "argument":
+        spelled = f"`{parameter.name.upper()}`"
+    default = parameter.default() if callable(parameter.default) else parameter.default
+    return spelled, "" if default is None or default is False else f"`{default}`", parameter.help or ""
+
+
+def cli() -> str:
+    """Every verb of `perch`."""
+    return "\n\n".join(commands("perch", typer.main.get_command(app)))
+
+
+# --- names, records, errors -----------------------------------------------------------------------------------------
+
+
+def metrics() -> str:
+    """Everything that is counted."""
+    texts = docstrings(names)
+    counted = [(value, texts[name]) for name, value in vars(names).items() if str(value).startswith("perch_")]
+    return table(("name", "what it counts"), ((f"`{value}`", _linked(text)) for value, text in counted))
+
+
+def headers() -> str:
+    """The headers that carry what is counted."""
+    texts = docstrings(names)
+    found = [(value, texts[name]) for name, value in vars(names).items() if name.endswith("_HEADER")]
+    return table(("header", "meaning"), ((f"`{value}`", text) for value, text in found))
+
+
+def _linked(text: str) -> str:
+    known = {name: value for name, value in vars(names).items() if name.isupper()}
+
+    def spelled(name: re.Match[str]) -> str:
+        value = known.get(name[1], name[1])
+        return f"`{value}`" if isinstance(value, str) else ", ".join(f"`{part}`" for part in value)
+
+    return re.sub(r"`([A-Z_]+)`", spelled, text)
+
+
+def report() -> str:
+    """The record of a run, one table for each of its parts."""
+    parts = {
+        "The document": record.RunRecord,
+        "`stages[]`": record.StageRecord,
+        "`models[]`": record.ModelRecord,
+        "`rollouts[]`": record.RolloutRecord,
+        "`rollouts[].weights[]`": record.WeightPoint,
+        "`rollouts[].evidence[]`": record.EvidencePoint,
+        "`rollouts[].events[]`": record.StoryLine,
+        "`load`": record.LoadRecord,
+    }
+    return "\n\n".join(f"### {title}\n\n{inspect.getdoc(part)}\n\n{_fields(part)}" for title, part in parts.items())
+
+
+def _fields(part: type) -> str:
+    texts = docstrings(part)
+    fields = inspect.get_annotations(part).items()
+    rows = ((f"`{name}`", _kind(str(kind)), texts.get(name, "")) for name, kind in fields)
+    return table(("key", "type", "meaning"), rows)
+
+
+def _kind(annotation: str) -> str:
+    plain = re.sub(r"<class '([a-z]+)'>", r"\1", annotation)
+    words = {"str": "text", "float": "number", "int": "integer", "bool": "true or false"}
+    if plain.startswith("tuple"):
+        return "list"
+    if "Mapping" in plain:
+        return "object"
+    kinds = [words.get(part.strip(), "object") for part in plain.split("|") if part.strip() != "None"]
+    return kinds[0] + (" or null" if "None" in plain else "")
+
+
+def exit_codes() -> str:
+    """The exit code of each class of error."""
+    tree = (errors.__doc__ or "").split("\n\n")[1]
+    return f"```text\n{inspect.cleandoc(tree)}\n```"
+
+
+BLOCKS: Mapping[str, Callable[[], str]] = {
+    "declaration": declaration,
+    "cli": cli,
+    "metrics": metrics,
+    "headers": headers,
+    "report": report,
+    "exit-codes": exit_codes,
+}
+
+
+if __name__ == "__main__":
+    for page, content in pages():
+        page.write_text(content, encoding="utf-8")
