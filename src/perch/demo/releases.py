@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -36,29 +36,31 @@ class Releases:
         self._policy = spec.policy
         self._slo = spec.slo
         self._view = view
+        self._usual = traffic.tally
 
-    async def run_all(self, plan: Sequence[tuple[Scenario, int]], step: Step) -> list[RolloutRecord]:
+    async def run_all(self, plan: Sequence[tuple[Scenario, int]], step: Step) -> AsyncIterator[RolloutRecord]:
         """Release one version after the other; each is warmed while the one before it is tried."""
-        records, warming = [], None
+        warming: asyncio.Task[None] | None = None
         for (scenario, version), following in zip(plan, [*(v for _, v in plan[1:]), None], strict=True):
             with step(f"rollout: {scenario.name}"):
                 await (warming or self._platform.service.prepare(version))
                 if following is not None:
                     warming = asyncio.create_task(self._platform.service.prepare(following))
-                records.append(await self.run(scenario, version))
-        return records
+                record = await self.run(scenario, version)
+            yield record
 
     async def run(self, scenario: Scenario, version: int) -> RolloutRecord:
         """Release `version`, which is warm, as the scenario says and wait for the end.
 
         Raises:
-            PlatformError: the rollout did not end in time.
+            PlatformError: the rollout did not end in time, or a fault could not be switched on.
         """
         service = self._platform.service
         champion = service.status().arms["stable"]
         if faults := dict(scenario.faults) | self._slowness(scenario, champion):
             await self._break(version, faults)
         tally, began_s = self._traffic.start_tally(), time.time()
+        self._usual = tally
         name = await service.release(version, replace(self._policy, **scenario.policy), began_s)
         pending = {champion, version} if scenario.later_faults else set()
         while service.rolling:
@@ -73,14 +75,15 @@ class Releases:
                 raise PlatformError(f"Rollout {name} had not ended after {_LONGEST_S:.0f} s; its ledger says why.")
         self._show(scenario)
         seconds = time.time() - began_s
-        await asyncio.sleep(1.0)  # answers in flight are counted where they belong
+        self._traffic.start_tally()
+        await tally.settled()
         return _record(scenario, service.ledger_file(name), tally, version, began_s=began_s, seconds=seconds)
 
     def _slowness(self, scenario: Scenario, champion: int) -> dict[str, float]:
         """The delay that multiplies the p99 that clients just saw of the champion, and is more than negligible."""
         if scenario.p99_factor == 1.0:
             return {}
-        usual_ms = float(np.percentile(self._traffic.tally.versions[champion].latency_ms, 99))
+        usual_ms = float(np.percentile(self._usual.versions[champion].latency_ms, 99))
         delay_ms = max((scenario.p99_factor - 1) * usual_ms, 2 * self._slo.latency_floor_ms)
         self._view.line(f"The champion's p99 is {usual_ms:.1f} ms; the canary answers {delay_ms:.1f} ms later.")
         return {"latency_ms": delay_ms}
@@ -88,8 +91,11 @@ class Releases:
     async def _break(self, version: int, faults: Mapping[str, Any]) -> None:
         headers = {"authorization": f"Bearer {self._platform.token}"}
         async with httpx.AsyncClient(trust_env=False) as client:
-            answer = await client.put(self._platform.fault_url(version), json=dict(faults), headers=headers)
-            answer.raise_for_status()
+            try:
+                answer = await client.put(self._platform.fault_url(version), json=dict(faults), headers=headers)
+                answer.raise_for_status()
+            except httpx.HTTPError as error:
+                raise PlatformError(f"Version {version} cannot be broken on purpose: {error}.") from error
 
     def _show(self, scenario: Scenario) -> None:
         status = self._platform.service.status()

@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import os
 import platform as machine
+import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from perch.demo.models import Trained, train_models
 from perch.demo.releases import Releases
 from perch.demo.scenarios import SCENARIOS
 from perch.demo.traffic import Traffic
-from perch.errors import PerchError, UsageError
+from perch.errors import PerchError, PlatformError, UsageError
 from perch.local.platform import Platform, platform
 from perch.local.processes import free_port
 from perch.local.store import open_registry
@@ -30,6 +31,7 @@ from perch.ui.record import LoadRecord, ModelRecord, RolloutRecord, RunRecord, S
 from perch.ui.report import write_report
 from perch.world.market import Market
 
+_DECLARATION = "perch.yaml"
 _WARM_UP_S = 5.0
 """Traffic before the first release, from which the champion's usual latencies and scores are learnt."""
 
@@ -40,116 +42,140 @@ _NOTE = (
 )
 
 
-class _Stages:
-    """Times the stages and shows them."""
+@dataclass(slots=True)
+class _Run:
+    """What there is to report so far: also when the run breaks off."""
 
-    def __init__(self, view: LiveView) -> None:
-        self.done: list[StageRecord] = []
-        self.view = view
+    name: str
+    folder: Path
+    view: LiveView
+    started: datetime = field(default_factory=lambda: datetime.now(tz=UTC))
+    began: float = field(default_factory=time.perf_counter)
+    stages: list[StageRecord] = field(default_factory=list)
+    steps: list[StageRecord] = field(default_factory=list)
+    """The pipeline's own, within its stage."""
+
+    models: tuple[ModelRecord, ...] = ()
+    rollouts: list[RolloutRecord] = field(default_factory=list)
+    load: LoadRecord | None = None
+    notes: list[str] = field(default_factory=lambda: [_NOTE])
+    traffic: Traffic | None = None
 
     @contextlib.contextmanager
     def step(self, name: str, rows: int = 0) -> Iterator[None]:
+        """Time a stage and show it."""
         self.view.stage(name, "")
         began = time.perf_counter()
         yield
-        self.done.append(StageRecord(name, time.perf_counter() - began, rows))
+        self.stages.append(StageRecord(name, time.perf_counter() - began, rows))
+
+    def record(self) -> RunRecord:
+        """The record as it stands."""
+        return RunRecord(
+            name=self.name,
+            started=self.started.isoformat(timespec="seconds"),
+            seconds=time.perf_counter() - self.began,
+            stages=(*self.stages, *self.steps),
+            models=self.models,
+            rollouts=tuple(self.rollouts),
+            load=self.load,
+            requests=self.traffic.sent if self.traffic else 0,
+            lost_requests=self.traffic.lost if self.traffic else 0,
+            machine={
+                "python": machine.python_version(),
+                "system": f"{machine.system()} {machine.machine()}",
+                "processors": str(os.cpu_count()),
+            },
+            notes=tuple(self.notes),
+        )
 
 
 def run_demo(name: str, seed: int) -> None:
     """Run the demonstration and write its report to `runs/<name>`.
 
     Raises:
+        UsageError: the name cannot be a run's, or its folder holds something else.
         PerchError: a rollout ended otherwise than it should, requests were lost, or the load test failed; the report
             is written all the same.
     """
-    folder = Path("runs") / name
-    if not name or Path(name).name != name:
-        raise UsageError(f"{name!r} cannot be a run's name: it becomes a folder in runs/.")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     with LiveView() as view:
-        record = asyncio.run(_demo(name, seed, folder, view))
-        report = write_report(record, folder)
-    faults = _faults(record)
+        run = _Run(name, _fresh_folder(name), view)
+        try:
+            asyncio.run(_demo(run, seed))
+        finally:
+            report = write_report(run.record(), run.folder)
+    faults = _faults(run.record())
     print(f"Report: {report}")  # noqa: T201  the last line names it
     if faults:
-        raise PerchError("The demonstration did not go as it should: " + " ".join(faults))
+        raise PerchError(f"The demonstration did not go as it should. {' '.join(faults)} The report is {report}.")
 
 
-async def _demo(name: str, seed: int, folder: Path, view: LiveView) -> RunRecord:
-    started, began = datetime.now(tz=UTC), time.perf_counter()
-    stages = _Stages(view)
+def _fresh_folder(name: str) -> Path:
+    """The run's folder, emptied of an earlier run of that name and of nothing else."""
+    folder = Path("runs") / name
+    if not re.fullmatch(r"[A-Za-z0-9][-\w.]*", name):
+        raise UsageError(f"{name!r} cannot be a run's name: take letters, digits, '-', '_' and '.'.")
+    if folder.exists():
+        if not (folder / _DECLARATION).exists():
+            raise UsageError(f"{folder} is there already and holds no run. Move it away, or take another --name.")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    return folder
+
+
+async def _demo(run: _Run, seed: int) -> None:
     market = Market(seed)
-    registry = open_registry(folder)
     declaration = demo_declaration(free_port())
-    (folder / "perch.yaml").write_text(to_yaml(declaration), encoding="utf-8")
+    model = declaration.spec.model
+    (run.folder / _DECLARATION).write_text(to_yaml(declaration), encoding="utf-8")
+    registry = open_registry(run.folder)
     trained = train_models(
         market,
         registry,
-        declaration.spec.model,
-        folder,
+        model,
+        run.folder,
         challengers=len(SCENARIOS),
         seed=seed,
-        step=stages.step,
-        progress=view.stage,
+        step=run.step,
+        progress=run.view.stage,
     )
-    versions = [trained_model.version.version for trained_model in trained.models[1:]]
-    rollouts, tested, notes = await _live(declaration, registry, market, versions, folder=folder, stages=stages)
-    return RunRecord(
-        name=name,
-        started=started.isoformat(timespec="seconds"),
-        seconds=time.perf_counter() - began,
-        stages=(*stages.done, *trained.stages),
-        models=_models(registry, declaration.spec.model, trained),
-        rollouts=tuple(rollouts),
-        load=tested,
-        machine={
-            "python": machine.python_version(),
-            "system": f"{machine.system()} {machine.machine()}",
-            "processors": str(os.cpu_count()),
-        },
-        notes=(_NOTE, *notes),
-    )
+    run.steps.extend(trained.stages)
+    run.models = _models(registry, model, trained)
+    versions = [challenger.version.version for challenger in trained.models[1:]]
+    await _live(run, declaration, registry, market, versions)
+    run.models = _models(registry, model, trained)
 
 
 async def _live(
-    declaration: ModelService,
-    registry: ModelRegistry,
-    market: Market,
-    versions: Sequence[int],
-    *,
-    folder: Path,
-    stages: _Stages,
-) -> tuple[list[RolloutRecord], LoadRecord, list[str]]:
+    run: _Run, declaration: ModelService, registry: ModelRegistry, market: Market, versions: list[int]
+) -> None:
     spec = declaration.spec
     async with contextlib.AsyncExitStack() as stack:
-        with stages.step("platform"):
+        with run.step("platform"):
             starting = platform(
-                declaration, registry, folder / "platform", port=spec.port, allow_faults=True, notify=stages.view.line
+                declaration, registry, run.folder / "platform", port=spec.port, allow_faults=True, notify=run.view.line
             )
             running = await stack.enter_async_context(starting)
-        traffic = Traffic(
+        run.traffic = traffic = Traffic(
             market, running.route_url, running.token, rps=TRAFFIC_RPS, slo_latency_ms=spec.slo.latency_p99_ms
         )
         async with traffic.flowing():
-            with stages.step("warm-up"):
+            with run.step("warm-up"):
                 await asyncio.sleep(_WARM_UP_S)
-            releases = Releases(running, traffic, spec, stages.view)
-            rollouts = await releases.run_all(list(zip(SCENARIOS, versions, strict=True)), stages.step)
-        with stages.step("load"):
-            tested = await asyncio.to_thread(_prove, spec, running, market, folder)
+            releases = Releases(running, traffic, spec, run.view)
+            async for rollout in releases.run_all(list(zip(SCENARIOS, versions, strict=True)), run.step):
+                run.rollouts.append(rollout)
+        with run.step("load"):
+            run.load = await asyncio.to_thread(_prove, spec, running, market, run.folder)
         joined = await _joined_outcomes(running)
-        stages.view.line(f"The market sent {traffic.clicks_sent} clicks; {joined} joined their predictions.")
-    note = f"The market sent {traffic.clicks_sent} clicks, of which {joined} joined their predictions."
-    return rollouts, tested, [note]
+        run.notes.append(f"The market sent {traffic.clicks_sent} clicks; {joined} joined their predictions.")
+        run.view.line(run.notes[-1])
 
 
 def _prove(spec: Spec, running: Platform, market: Market, folder: Path) -> LoadRecord:
     """Load the route as the declaration says, with slates of the market, and compare with the SLO."""
     payloads = folder / "slates.jsonl"
-    with payloads.open("wb") as file:
-        for request in market.requests(500):
-            file.write(request.body() + b"\n")
+    payloads.write_bytes(b"".join(request.body() + b"\n" for request in market.requests(500)))
     result = load.run(
         running.route_url,
         rps=spec.load.rps,
@@ -163,9 +189,13 @@ def _prove(spec: Spec, running: Platform, market: Market, folder: Path) -> LoadR
 
 
 async def _joined_outcomes(running: Platform) -> int:
-    """How many outcomes the collector has joined to their predictions."""
+    """How many outcomes the collector has joined to their predictions; raises `PlatformError` when it is gone."""
     async with httpx.AsyncClient(trust_env=False, headers={"authorization": f"Bearer {running.token}"}) as client:
-        summary = (await client.get(f"{running.collector_url}/v1/summary")).raise_for_status().json()
+        try:
+            answer = await client.get(f"{running.collector_url}/v1/summary")
+            summary = answer.raise_for_status().json()
+        except httpx.HTTPError as error:
+            raise PlatformError(f"The collector does not say what it joined: {error}. See its log.") from error
     return sum(tally["outcomes"] for tally in summary["tallies"] if tally["result"] == "joined")
 
 
@@ -188,11 +218,10 @@ def _faults(record: RunRecord) -> list[str]:
     faults = [
         f"Rollout {rollout.name} ended with {rollout.decision}, not {rollout.expected}: {rollout.reason}"
         for rollout in record.rollouts
-        if rollout.decision != rollout.expected
+        if not rollout.as_expected
     ]
-    lost = sum(rollout.lost_requests for rollout in record.rollouts)
-    if lost:
-        faults.append(f"{lost} requests were lost.")
+    if record.lost_requests:
+        faults.append(f"{record.lost_requests} of {record.requests} requests were lost.")
     if record.load is None or not record.load.passed:
-        faults.append(f"The load test failed: {record.load.sentence if record.load else 'it did not run'}")
+        faults.append(f"The load test failed: {record.load.sentence if record.load else 'it did not run.'}")
     return faults

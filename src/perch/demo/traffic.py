@@ -1,11 +1,13 @@
 """The simulated market as a client of the route: it asks, shows the winner, and clicks later, or not.
 
 Requests leave at a constant rate whatever the answers do, and each is counted by what came back. A request is lost
-when no version answered it: no connection, no answer in time, or an error that the proxy made up itself.
+when no version answered it: no connection, no answer in time, or an error that the proxy made up itself. Each client
+gives its requests ids of its own, so that a second one does not repeat those of the first.
 """
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -31,6 +33,14 @@ class _Ranking(msgspec.Struct):
 _ranking = msgspec.json.Decoder(_Ranking)
 
 
+def _winner(content: bytes) -> int | None:
+    """The candidate that is shown; `None` when the answer is no ranking."""
+    try:
+        return _ranking.decode(content).order[0]
+    except (msgspec.MsgspecError, IndexError):
+        return None
+
+
 @dataclass(slots=True)
 class Answers:
     """What one version answered."""
@@ -45,13 +55,15 @@ class Answers:
 class Tally:
     """What the client saw in a stretch of time."""
 
+    sent: int = 0
     lost: int = 0
     versions: defaultdict[int, Answers] = field(default_factory=lambda: defaultdict(Answers))
 
-    @property
-    def requests(self) -> int:
-        """Requests sent and ended, one way or the other."""
-        return self.lost + sum(answers.requests for answers in self.versions.values())
+    waiting: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def settled(self) -> None:
+        """Wait until every request of this tally has been answered or lost; the next one has begun before."""
+        await asyncio.gather(*self.waiting)
 
 
 class Traffic:
@@ -65,12 +77,28 @@ class Traffic:
         self._slo_latency_ms = slo_latency_ms
         self._flowing = False
         self._clicks: list[tuple[float, dict[str, object]]] = []
-        self.tally = Tally()
+        self._tallies = [Tally()]
+        self._client = secrets.token_hex(4)
         self.clicks_sent = 0
+
+    @property
+    def tally(self) -> Tally:
+        """What is counted in now."""
+        return self._tallies[-1]
+
+    @property
+    def sent(self) -> int:
+        """Requests sent so far."""
+        return sum(tally.sent for tally in self._tallies)
+
+    @property
+    def lost(self) -> int:
+        """Of those, the ones that no version answered."""
+        return sum(tally.lost for tally in self._tallies)
 
     def start_tally(self) -> Tally:
         """Count afresh from now on; returns the new tally."""
-        self.tally = Tally()
+        self._tallies.append(Tally())
         return self.tally
 
     @asynccontextmanager
@@ -98,10 +126,15 @@ class Traffic:
                 for request in self._market.requests(_CHUNK):
                     due = max(due + self._interval_s, time.perf_counter() - 1.0)
                     await asyncio.sleep(due - time.perf_counter())
-                    group.create_task(self._ask(session, request, self.tally))
+                    tally = self.tally
+                    task = group.create_task(self._ask(session, request, tally))
+                    tally.sent += 1
+                    tally.waiting.add(task)
+                    task.add_done_callback(tally.waiting.discard)
 
     async def _ask(self, session: aiohttp.ClientSession, request: SlateRequest, tally: Tally) -> None:
-        headers = {REQUEST_ID_HEADER: request.request_id, "content-type": "application/json"}
+        request_id = f"{self._client}-{request.request_id}"
+        headers = {REQUEST_ID_HEADER: request_id, "content-type": "application/json"}
         sent = time.perf_counter()
         try:
             async with session.post(f"{self._route_url}/rank", data=request.body(), headers=headers) as answer:
@@ -117,17 +150,16 @@ class Traffic:
         answers = tally.versions[int(version)]
         answers.requests += 1
         answers.latency_ms.append(latency_ms)
-        if answer.ok:
-            answers.slow += latency_ms > self._slo_latency_ms
-            self._show(request, _ranking.decode(content).order[0])
-        else:
+        winner = _winner(content) if answer.ok else None
+        if winner is None:
             answers.failed += 1
-
-    def _show(self, request: SlateRequest, winner: int) -> None:
+            return
+        answers.slow += latency_ms > self._slo_latency_ms
         click = self._market.click(request, winner)
         if click.clicked:
-            outcome = {"request_id": request.request_id, "label": 1, "time_s": time.time() + click.delay_s}
-            self._clicks.append((time.time() + click.delay_s, outcome | {"value": click.value}))
+            when_s = time.time() + click.delay_s
+            outcome = {"request_id": request_id, "label": 1, "time_s": when_s, "value": click.value}
+            self._clicks.append((when_s, outcome))
 
     async def _click_forever(self, session: aiohttp.ClientSession) -> None:
         while True:

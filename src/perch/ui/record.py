@@ -137,6 +137,12 @@ class RunRecord:
     models: tuple[ModelRecord, ...] = ()
     rollouts: tuple[RolloutRecord, ...] = ()
     load: LoadRecord | None = None
+    requests: int = 0
+    """Requests of users in the whole run."""
+
+    lost_requests: int = 0
+    """Of those, the ones that nothing answered, within a rollout or between two."""
+
     machine: Mapping[str, str] = field(default_factory=dict)
     """What it ran on: Python, CPUs, versions."""
 

@@ -103,7 +103,7 @@ def _headline(record: RunRecord) -> str:
 def _tiles(record: RunRecord) -> list[Markup]:
     rollouts = record.rollouts
     figures = [
-        ("requests lost", f"{sum(r.lost_requests for r in rollouts):,}"),
+        (f"of {record.requests:,} requests lost", f"{record.lost_requests:,}"),
         ("canary requests", f"{sum(r.canary_requests for r in rollouts):,}"),
         ("bad responses", f"{sum(r.bad_responses for r in rollouts):,}"),
         ("p99 under load", f"{_figure(record.load.p99_ms, 'ms')}" if record.load else "not run"),
