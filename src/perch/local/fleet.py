@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,10 +23,10 @@ class _Server(NamedTuple):
 
 
 class LocalFleet:
-    """Starts and stops the serving processes of one model.
+    """Starts, watches and stops the serving processes of one model.
 
-    The platform starts a process that dies again, at the same port: until it is back, its arm answers nothing, which
-    the rollout sees as such.
+    A process that dies is started again at the same port: until it is back, its arm answers nothing, which the rollout
+    sees as such.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class LocalFleet:
         self._token_file = token_file
         self._allow_faults = allow_faults
         self._servers: dict[int, _Server] = {}
+        self._reviving: set[int] = set()
         self._starting: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._client = httpx.AsyncClient(timeout=2.0, trust_env=False)
 
@@ -69,13 +70,27 @@ class LocalFleet:
             await self.stop(version)
         await self._client.aclose()
 
+    async def revive(self) -> list[str]:
+        """Start again what has ended; a sentence for each."""
+        told = []
+        for version, server in self._servers.items():
+            if sentence := server.child.revive():
+                self._reviving.add(version)
+                told.append(sentence)
+        for version in list(self._reviving):
+            server = self._servers.get(version)
+            if server is None or await self._ready(server.port):
+                self._reviving.discard(version)
+        return told
+
+    def down(self) -> Collection[int]:
+        """Versions whose process has ended, or was started again and does not answer yet."""
+        ended = {version for version, server in self._servers.items() if server.child.exit_code is not None}
+        return ended | self._reviving
+
     def endpoints(self) -> Mapping[int, str]:
         """Address of each version."""
         return {version: f"127.0.0.1:{server.port}" for version, server in self._servers.items()}
-
-    def children(self) -> list[Child]:
-        """The processes that run."""
-        return [server.child for server in self._servers.values()]
 
     async def _serve(self, version: int) -> _Server:
         port = free_port()

@@ -47,10 +47,6 @@ class Platform:
     helpers: tuple[Child, ...]
     """The processes beside the versions' own: the proxy and the collector."""
 
-    def children(self) -> list[Child]:
-        """Every process of the platform."""
-        return [*self.helpers, *self.fleet.children()]
-
     def fault_url(self, version: int) -> str:
         """Where the fault switches of a version are set."""
         return f"http://{self.fleet.endpoints()[version]}/faults"
@@ -160,9 +156,9 @@ async def _tick_forever(running: Platform, notify: Callable[[str], None]) -> Non
     due = time.monotonic()
     while True:
         try:
-            for child in running.children():
-                if sentence := child.revive():
-                    notify(sentence)
+            revived = [child.revive() for child in running.helpers] + await running.fleet.revive()
+            for sentence in filter(None, revived):
+                notify(sentence)
             await running.service.tick(time.time())
         except (PerchError, OSError) as error:
             notify(f"A tick failed; the traffic stays as it is. {error}")

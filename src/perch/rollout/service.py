@@ -186,7 +186,7 @@ class Service:
             before.tick + 1,
             now_s,
             previous=before.totals,
-            current=await self._ports.metrics.read(),
+            current=await self._read(before),
             deployed=before.sources,
             command=command,
         )
@@ -325,6 +325,13 @@ class Service:
         if wanted != self._routed:
             await asyncio.to_thread(self._ports.router.route, *wanted)
             self._routed = wanted
+
+    async def _read(self, attempt: Attempt) -> Mapping[str, Mapping[str, Counts] | None]:
+        """What the processes have counted. A canary that has died counts nothing more: that is silence, not no data."""
+        read, source = await self._ports.metrics.read(), str(attempt.version)
+        if read.get(source) is None and attempt.version in self._ports.fleet.down():
+            return {**read, source: attempt.totals.get(source)}
+        return read
 
     async def _totals(self) -> Totals:
         read = await self._ports.metrics.read()

@@ -1,6 +1,6 @@
 """A fleet that only remembers what it was asked to run: the twin for tests."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from perch.errors import PlatformError
 
@@ -11,6 +11,7 @@ class MemoryFleet:
     def __init__(self, broken: frozenset[int] = frozenset()) -> None:
         self._broken = broken
         self._running: dict[int, str] = {}
+        self._down: set[int] = set()
 
     async def start(self, version: int) -> None:
         """Pretend that a version is warm."""
@@ -21,6 +22,18 @@ class MemoryFleet:
     async def stop(self, version: int) -> None:
         """Forget a version."""
         self._running.pop(version, None)
+
+    def kill(self, version: int) -> None:
+        """Let a version's process end; `revive` brings it back."""
+        self._down.add(version)
+
+    def revive(self, version: int) -> None:
+        """Let a version answer again."""
+        self._down.discard(version)
+
+    def down(self) -> Collection[int]:
+        """What was killed."""
+        return self._down & self._running.keys()
 
     def endpoints(self) -> Mapping[int, str]:
         """Made-up addresses of what runs."""

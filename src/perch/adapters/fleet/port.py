@@ -1,6 +1,6 @@
 """What Perch asks of whatever runs the versions: processes on one machine, InferenceServices in a cluster."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 
@@ -17,6 +17,10 @@ class Fleet(Protocol):
 
     async def stop(self, version: int) -> None:
         """Let a version finish its requests and stop it. A version that does not run is left alone."""
+        ...
+
+    def down(self) -> Collection[int]:
+        """Versions that should run and whose process has ended; until it answers again, nobody does."""
         ...
 
     def endpoints(self) -> Mapping[int, str]:

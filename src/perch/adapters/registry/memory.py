@@ -6,7 +6,7 @@ from pathlib import Path
 
 from perch.adapters.registry.port import ModelVersion, Role
 from perch.errors import RegistryError
-from perch.workload.package import check_package, package_digest, whole_folder
+from perch.workload.package import check_package, ensure_package, package_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,12 @@ class MemoryRegistry:
     def fetch(self, model: str, version: int, into: Path) -> Path:
         """Write a version's package below `into`, digest checked."""
         entry = self._entry(model, version)
-        folder = into / f"{model}-v{version}"
-        with whole_folder(folder) as draft:
+
+        def fill(draft: Path) -> None:
             for name, content in entry.files.items():
                 (draft / name).write_bytes(content)
-            check_package(draft, entry.version.digest)
-        return folder
+
+        return ensure_package(into / f"{model}-v{version}", entry.version.digest, fill)
 
     def _entry(self, model: str, version: int) -> _Entry:
         entries = self._entries.get(model, [])

@@ -18,7 +18,7 @@ import yaml
 
 from perch.adapters.registry.port import ModelVersion, Role
 from perch.errors import RegistryError
-from perch.workload.package import Manifest, check_package, package_digest, read_manifest, whole_folder
+from perch.workload.package import Manifest, check_package, ensure_package, package_digest, read_manifest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,6 +31,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the default of 
 _COMPLETE, _DIGEST, _KIND, _QUARANTINE = "perch.complete", "perch.digest", "perch.kind", "perch.quarantine"
 _HISTOGRAM = "perch.score_histogram"
 _PACKAGE = "package"
+_SQLITE = "sqlite:///"
 
 
 class MlflowRegistry:
@@ -47,8 +48,11 @@ class MlflowRegistry:
             RegistryError: It does not answer.
         """
         self._uri, self._artifacts = uri, artifacts
+        self._file: Path | None = None
         with self._calling("connect"):
             self._client = _quiet_client(uri)
+        if uri.startswith(_SQLITE):
+            self._file = Path(uri.removeprefix(_SQLITE))
 
     def register(
         self, model: str, package: Path, *, metrics: Mapping[str, float], tags: Mapping[str, str]
@@ -105,13 +109,14 @@ class MlflowRegistry:
         """Download a version's package below `into`, digest checked."""
         with self._calling(f"fetch {model} version {version}"):
             found = self._found(model, version)
-            folder = into / f"{model}-v{version}"
-            with TemporaryDirectory() as downloads, whole_folder(folder) as draft:
-                source = Path(self._client.download_artifacts(found.run_id, _PACKAGE, downloads))
-                for path in source.iterdir():
-                    (draft / path.name).write_bytes(path.read_bytes())
-                check_package(draft, found.tags[_DIGEST])
-            return folder
+
+            def fill(draft: Path) -> None:
+                with TemporaryDirectory() as downloads:
+                    source = Path(self._client.download_artifacts(found.run_id, _PACKAGE, downloads))
+                    for path in source.iterdir():
+                        (draft / path.name).write_bytes(path.read_bytes())
+
+            return ensure_package(into / f"{model}-v{version}", found.tags[_DIGEST], fill)
 
     def _store(
         self, model: str, run: "Run", package: Path, *, metrics: Mapping[str, float], facts: Mapping[str, str]
@@ -178,6 +183,8 @@ class MlflowRegistry:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
+            if self._file is not None and not self._file.exists():
+                raise FileNotFoundError(f"{self._file} is gone")  # its open connections would go on, for nobody
             yield
         except (MlflowException, SQLAlchemyError, OSError) as error:
             cause = str(error).strip().partition("\n")[0][:200]

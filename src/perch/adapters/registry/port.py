@@ -72,5 +72,5 @@ class ModelRegistry(Protocol):
         ...
 
     def fetch(self, model: str, version: int, into: Path) -> Path:
-        """Copy a version's package into the folder `into` and return the package's folder, digest checked."""
+        """Return the folder of a version's package below `into`, digest checked; copied unless it stands there."""
         ...
