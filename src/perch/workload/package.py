@@ -4,13 +4,14 @@ The manifest lists the sha256 of every file, and the sha256 of the manifest is t
 pins every byte. Nothing is parsed before its checksum was compared, and nothing in the folder is executable.
 """
 
+import errno
 import hashlib
 import io
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -49,9 +50,9 @@ class Manifest:
 
 
 def write_package(folder: Path, scorer: Scorer, *, score_histogram: tuple[int, ...]) -> str:
-    """Write a scorer as a package, replacing `folder` when it exists, and return its digest.
+    """Write a scorer as a package, in place of what `folder` holds, and return its digest.
 
-    The folder appears complete or not at all.
+    The package appears complete or not at all, also when others write it at the same time: the last one stays.
     """
     files = {scorer.estimator.file: scorer.estimator.to_bytes(), FEATURES: _table_bytes(scorer.transform)}
     manifest = Manifest(
@@ -65,24 +66,69 @@ def write_package(folder: Path, scorer: Scorer, *, score_histogram: tuple[int, .
         files={name: _sha256(content) for name, content in files.items()},
     )
     files[MANIFEST] = (json.dumps(asdict(manifest), indent=2, sort_keys=True) + "\n").encode()
-    with whole_folder(folder) as draft:
+    with _draft(folder) as draft:
         for name, content in files.items():
             (draft / name).write_bytes(content)
     return _sha256(files[MANIFEST])
 
 
+def ensure_package(folder: Path, digest: str, fill: Callable[[Path], None]) -> Path:
+    """Make sure that `folder` holds the package of a digest, and return the folder.
+
+    A package never changes, so one that stands there whole is left to those who read it.
+
+    Args:
+        folder: Where the package belongs.
+        digest: sha256 of its manifest, in hex.
+        fill: Writes the package's files into the folder that it is given.
+
+    Raises:
+        ModelError: What `fill` wrote is another package, or a corrupt one; `folder` is as before.
+    """
+    if not _holds(folder, digest):
+        with _draft(folder) as draft:
+            fill(draft)
+            check_package(draft, digest)
+    return folder
+
+
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """Give a draft to fill, which then replaces `folder`; after an error the old one stays as it was."""
+def _draft(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill with a package, which then moves to `folder`; after an error nothing has changed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     draft.chmod(0o755)  # a server may run as another user
     try:
         yield draft
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.replace(folder)
+        digest = package_digest(draft)
+        while not (_holds(folder, digest) or _swapped(draft, folder)):
+            pass
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _swapped(draft: Path, folder: Path) -> bool:
+    """Move the old package aside and the new one in; false when another writer moved its own in between the two."""
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        with suppress(FileNotFoundError):
+            folder.replace(aside)
+        draft.replace(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return True
+
+
+def _holds(folder: Path, digest: str) -> bool:
+    try:
+        check_package(folder, digest)
+    except ModelError:
+        return False
+    return True
 
 
 def read_manifest(folder: Path, expected_digest: str | None = None) -> Manifest:
