@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import httpx
 import pytest
@@ -200,6 +201,21 @@ def test_more_requests_than_may_be_in_work_are_rejected(monkeypatch):
     assert sorted(r.status_code for r in asyncio.run(burst())) == [200, 200, 503, 503, 503]
     assert process.meter().finished == {"ok": 2, "error": 0, "invalid": 0, "rejected": 3}
     assert process.rank().status_code == 200
+
+
+def test_requests_that_wait_for_the_model_are_in_work(monkeypatch):
+    monkeypatch.setattr(predictor_module, "IN_FLIGHT_LIMIT", 2)
+
+    def slowly(columns):
+        time.sleep(0.05)
+        return by_price(columns)
+
+    process = Process(slowly)
+
+    async def burst():
+        return await asyncio.gather(*(process.send_async("POST", "/rank", json=SLATE) for _ in range(5)))
+
+    assert sorted(r.status_code for r in asyncio.run(burst())) == [200, 200, 503, 503, 503]
 
 
 def test_a_caller_who_leaves_before_the_body_is_complete_made_an_invalid_request():

@@ -21,7 +21,11 @@ FAILED_OUTCOMES = ("error", "rejected")
 """What counts against an arm."""
 
 DURATION = "perch_request_duration_seconds"
-"""Histogram: time from the request's arrival in the process to its answer, of the requests that ended `ok`."""
+"""Histogram: time from a request's headers to its answer, of the requests that ended `ok`.
+
+In it are the wait for the rest of the body, the wait while the model scores others, and the scoring. Not in it are the
+network and the proxy; nor moments in which the process cannot look: while it decodes another request's body, and up to
+5 ms (the interpreter's switch interval) where a model never lets go of the interpreter."""
 
 SCORE = "perch_score_logit"
 """Histogram: log-odds of the first row's predicted probability; one value for each request that was answered."""
