@@ -12,7 +12,7 @@ from perch.adapters.registry.port import ModelRegistry, Role
 from perch.errors import ModelError, RegistryError
 from perch.workload.features import FeatureColumns, FeatureSettings, Transform
 from perch.workload.model import Scorer, estimator
-from perch.workload.package import load_package, package_digest, write_package
+from perch.workload.package import check_package, load_package, package_digest, write_package
 from perch.workload.schema import Schema
 
 pytestmark = [
@@ -103,11 +103,25 @@ def test_quarantine_is_remembered_and_can_be_lifted(registry, model, package):
 
 def test_a_fetched_package_is_the_one_that_was_registered(registry, model, package, tmp_path):
     register(registry, model, package)
-    for _ in range(2):  # fetching again replaces
+    for _ in range(2):
         folder = registry.fetch(model, 1, tmp_path / "models")
     assert folder.parent == tmp_path / "models"
     loaded = load_package(folder, package_digest(package))
     assert loaded.score(REQUEST).tobytes() == load_package(package).score(REQUEST).tobytes()
+
+
+def test_a_package_that_stands_whole_is_left_to_its_readers(registry, model, package, tmp_path):
+    register(registry, model, package)
+    stands = registry.fetch(model, 1, tmp_path).stat()
+    assert registry.fetch(model, 1, tmp_path).stat() == stands
+
+
+def test_a_package_that_was_damaged_is_fetched_again(registry, model, package, tmp_path):
+    register(registry, model, package)
+    folder = registry.fetch(model, 1, tmp_path)
+    (folder / "features.npz").write_bytes(b"torn")
+    assert check_package(registry.fetch(model, 1, tmp_path), package_digest(package))
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 @pytest.mark.parametrize(

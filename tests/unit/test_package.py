@@ -2,6 +2,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,14 @@ import pytest
 from perch.errors import ModelError
 from perch.workload.features import FeatureColumns, FeatureSettings, Transform
 from perch.workload.model import Scorer, estimator
-from perch.workload.package import check_package, load_package, package_digest, read_manifest, write_package
+from perch.workload.package import (
+    check_package,
+    ensure_package,
+    load_package,
+    package_digest,
+    read_manifest,
+    write_package,
+)
 from perch.workload.schema import Schema
 
 SCHEMA = Schema(numeric=("x",), categorical=("c",), baseline=("c",))
@@ -153,6 +161,34 @@ def test_nothing_is_left_when_writing_fails(scorer, tmp_path, monkeypatch):
         write_package(tmp_path / "package", scorer, score_histogram=(2,))
     assert package_digest(tmp_path / "package") == before
     assert [path.name for path in tmp_path.iterdir()] == ["package"]
+
+
+def test_writers_of_one_folder_pass_each_other_and_the_last_one_stays(tmp_path):
+    scorers = [make_scorer("logistic", keep_rate=rate) for rate in (0.25, 0.5)]
+
+    def write(scorer):
+        return {write_package(tmp_path / "package", scorer, score_histogram=()) for _ in range(60)}
+
+    with ThreadPoolExecutor(4) as pool:
+        digests = set().union(*pool.map(write, scorers * 2))
+    assert len(digests) == 2
+    assert package_digest(tmp_path / "package") in digests
+    check_package(tmp_path / "package")
+    assert [path.name for path in tmp_path.iterdir()] == ["package"]
+
+
+def test_a_reader_finds_a_package_whole_while_others_ensure_it(package, tmp_path):
+    files, digest = {path.name: path.read_bytes() for path in package.iterdir()}, package_digest(package)
+
+    def fill(draft):
+        for name, content in files.items():
+            (draft / name).write_bytes(content)
+
+    def fetch_and_read(_):
+        check_package(ensure_package(tmp_path / "models" / "v1", digest, fill), digest)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(fetch_and_read, range(400)))) == 400
 
 
 def test_serving_imports_nothing_of_training():
