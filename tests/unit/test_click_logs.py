@@ -95,6 +95,17 @@ def test_the_markets_log_goes_through_parquet_unchanged(tmp_path):
         pd.testing.assert_series_equal(back[name], log[name].astype(back[name].dtype))
 
 
+@pytest.mark.parametrize("stored", ["int64", "string", "category"])
+def test_an_id_reads_the_same_in_every_chunk_however_it_is_stored(tmp_path, stored):
+    log = Market(1, MarketSettings(users=500, ads=50)).log(1, 300)
+    ids = pd.Series(range(300))
+    log["user_id"] = (ids.astype("Int64") if stored == "int64" else ids.astype(str).astype(stored)).where(ids != 250)
+    log.to_parquet(tmp_path / "log.parquet")
+    back = whole(tmp_path / "log.parquet", "parquet", chunk_rows=100)["user_id"]
+    assert back.isna().tolist() == [i == 250 for i in range(300)]
+    assert back.dropna().tolist() == [str(i) for i in range(300) if i != 250]
+
+
 def test_an_unknown_format_lists_the_known_ones():
     with pytest.raises(DataError, match=f"'orc'.*{', '.join(FORMATS)}"):
         log_format("orc")

@@ -61,8 +61,7 @@ def read(path: Path, format_name: str, *, chunk_rows: int = 50_000) -> Frames:
 
 
 def _typed(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    numbers = {*schema.numeric, schema.label, schema.time, schema.label_time, schema.explored}
-    numbers |= {part.column for part in schema.slices if part.below is not None}
+    numbers = _numbers(schema)
     try:
         return pd.DataFrame(
             {name: frame[name].astype(np.float64 if name in numbers else _TEXT) for name in schema.columns}
@@ -73,12 +72,21 @@ def _typed(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         ) from error
 
 
+def _numbers(schema: Schema) -> set[str | None]:
+    """The columns that hold numbers; the others hold text."""
+    below = {part.column for part in schema.slices if part.below is not None}
+    return {*schema.numeric, schema.label, schema.time, schema.label_time, schema.explored, *below}
+
+
 def _parquet(path: Path, chunk_rows: int) -> Frames:
+    numbers = _numbers(CLICK_LOG)
     try:
         with pq.ParquetFile(path) as source:
             _check_columns(path, source.schema_arrow.names, CLICK_LOG.columns)
             for batch in source.iter_batches(chunk_rows, columns=list(CLICK_LOG.columns)):
-                yield batch.to_pandas()
+                fields = [(field.name, field.type if field.name in numbers else pa.string()) for field in batch.schema]
+                # pandas would write the whole numbers of a chunk with a null in it as 7.0, those of another one as 7
+                yield pa.Table.from_batches([batch]).cast(pa.schema(fields)).to_pandas()
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file ({error}): name a log written by Perch") from error
 
