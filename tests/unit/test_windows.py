@@ -50,6 +50,16 @@ def test_a_log_shorter_than_the_window_is_an_error():
         mature(make_log(), SCHEMA, window_s=10_000)
 
 
+@pytest.mark.parametrize("unit", [1_000, 1_000_000])
+def test_times_in_another_unit_than_seconds_are_an_error_that_names_it(unit):
+    log = make_log()
+    log[["time", "click_time"]] *= unit
+    with pytest.raises(
+        DataError, match=r"of 25 clicks only 0 come within .* of 100 s: .* in seconds.*attributionWindowS"
+    ):
+        mature(log, SCHEMA, window_s=100)
+
+
 def test_windows_follow_each_other_in_time_whatever_the_order_of_the_log():
     log, settings = make_log(), PipelineSettings(attribution_window_s=0.1, history_share=0.5, evaluation_share=0.3)
     log["click_time"] = log["time"].where(log["click"] == 1)

@@ -70,7 +70,11 @@ def prepare(frame: pd.DataFrame, schema: Schema, settings: PipelineSettings, *, 
 
 
 def mature(frame: pd.DataFrame, schema: Schema, window_s: float) -> tuple[pd.DataFrame, Bools]:
-    """The rows whose label can no longer change, in the order of time, and whether each was clicked in the window."""
+    """The rows whose label can no longer change, in the order of time, and whether each was clicked in the window.
+
+    Raises:
+        DataError: All rows are too young, or most clicks come after the window.
+    """
     frame = frame.sort_values(schema.time, kind="stable", ignore_index=True)
     clicked = frame[schema.label].to_numpy() == 1
     if schema.label_time is None:
@@ -79,9 +83,16 @@ def mature(frame: pd.DataFrame, schema: Schema, window_s: float) -> tuple[pd.Dat
     old_enough = int(np.searchsorted(time_s, time_s[-1] - window_s, side="right"))
     if not old_enough:
         raise DataError(
-            f"every row is younger than the attribution window of {window_s / 3600:.1f} h: use a longer log"
+            f"every row is younger than the attribution window of {window_s / 3600:.1f} h: use a longer log, "
+            f"with {schema.time} in seconds"
         )
     in_window = clicked & (frame[schema.label_time].to_numpy() - time_s <= window_s)
+    if in_window.sum() < clicked.sum() / 2:
+        raise DataError(
+            f"of {clicked.sum():,} clicks only {in_window.sum():,} come within the attribution window of "
+            f"{window_s:,g} s: give {schema.time} and {schema.label_time} in seconds, or declare a longer "
+            "attributionWindowS"
+        )
     return frame[:old_enough], in_window[:old_enough]
 
 
