@@ -68,3 +68,9 @@ def test_equal_seeds_resample_equally():
 def test_intervals_ignore_resamples_without_a_value():
     assert metrics.interval(np.array([np.nan, 2.0, 2.0, np.inf])) == metrics.Interval(2.0, 2.0)
     assert np.isnan(metrics.interval(np.array([np.nan])).low)
+
+
+def test_intervals_that_are_looked_at_together_are_wider():
+    resampled = np.random.default_rng(0).normal(size=100_000)
+    ten = metrics.interval(resampled, looks=10)
+    assert (ten.low, ten.high) == (pytest.approx(-2.807, abs=0.05), pytest.approx(2.807, abs=0.05))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,7 +7,7 @@ import pytest
 from perch.pipeline.evaluate import Evaluation
 from perch.pipeline.features import Prepared
 from perch.pipeline.gate import GateVerdict, judge
-from perch.pipeline.settings import PipelineSettings
+from perch.pipeline.settings import GateSettings, PipelineSettings
 from perch.workload.metrics import Interval, log_losses
 from perch.workload.schema import Schema, Slice
 
@@ -105,6 +107,41 @@ def test_a_model_that_harms_a_slice_is_refused_and_the_slice_named(prepared, tru
     assert gate.difference.high < 0  # better on the whole
     assert not gate.accepted
     assert "on the slice device:desk" in gate.reason
+
+
+def sliced(prepared, groups):
+    schema = Schema((), (), (), slices=(Slice("group"),))
+    return replace(prepared, schema=schema, evaluation=pd.DataFrame({"group": groups}))
+
+
+def test_a_handful_of_rows_proves_no_harm_on_a_slice(prepared, truth):
+    first = int(np.flatnonzero(prepared.evaluation_clicked)[0])
+    rare = np.isin(np.arange(ROWS), np.arange(first, first + 5))
+    small = sliced(prepared, np.where(rare, "rare", "rest"))
+    challenger = evaluation(small, np.where(rare, 1e-3, truth))  # its rare rows lose 4 nats on the one click
+    gate = judge(challenger, constant(small), constant(small), small, SETTINGS)
+    assert gate.accepted, gate.reason
+
+
+def test_a_slice_that_a_resample_leaves_out_is_judged_by_the_others(prepared, truth):
+    burst = np.arange(ROWS) < 40  # two blocks of neighbours
+    clicked = prepared.evaluation_clicked | burst
+    small = sliced(replace(prepared, evaluation_clicked=clicked), np.where(burst, "burst", "rest"))
+    settings = replace(SETTINGS, gate=GateSettings(slice_min_clicks=40))
+    gate = judge(evaluation(small, truth), constant(small), constant(small), small, settings)
+    assert np.isfinite(gate.difference.low)
+
+
+def test_looking_at_many_slices_refuses_no_more_models_by_chance(prepared, truth):
+    rng = np.random.default_rng(4)
+    many = sliced(prepared, rng.integers(0, 10, ROWS).astype(str))
+    settings = PipelineSettings(resamples=100, gate=GateSettings(slice_margin=0))
+    champion, refused = constant(many), 0
+    for _ in range(40):  # one constant is as good as the next on every slice, but for chance
+        noise = rng.permutation(np.repeat([0.9, 1.1], ROWS // 2))
+        challenger = evaluation(many, 2 / 62 * noise)
+        refused += "on the slice" in judge(challenger, champion, champion, many, settings).reason
+    assert refused <= 4
 
 
 def test_a_model_better_than_a_bad_champion_must_still_beat_the_baseline(prepared, truth):

@@ -10,7 +10,7 @@ from enum import StrEnum
 import numpy as np
 
 from perch.pipeline.evaluate import Evaluation, slice_rows
-from perch.pipeline.features import Prepared
+from perch.pipeline.features import Bools, Prepared
 from perch.pipeline.settings import GateSettings, PipelineSettings
 from perch.workload.features import Floats
 from perch.workload.metrics import Interval, bootstrap_sums, interval
@@ -45,13 +45,13 @@ def judge(
     challenger: Evaluation, champion: Evaluation, baseline: Evaluation, prepared: Prepared, settings: PipelineSettings
 ) -> Gate:
     """Compare a challenger with what serves now. All three were evaluated on the rows of `prepared`."""
-    parts = {"": np.ones(len(challenger.losses), np.bool_), **dict(slice_rows(prepared))}
-    differences = _differences(challenger.losses, champion.losses, parts, settings)
-    to_baseline = _differences(challenger.losses, baseline.losses, {"": parts[""]}, settings)[""]
-    difference = differences.pop("")
+    whole = {"": np.ones(len(challenger.losses), np.bool_)}
+    difference = _differences(challenger.losses, champion.losses, whole, settings)[""]
     verdict = _verdict(difference, int(prepared.evaluation_clicked.sum()), settings.gate)
     if verdict != GateVerdict.UNDECIDED:
-        objection = _objection(challenger, champion, to_baseline, differences, settings)
+        to_baseline = _differences(challenger.losses, baseline.losses, whole, settings)[""]
+        slices = _differences(challenger.losses, champion.losses, _judged_slices(prepared, settings.gate), settings)
+        objection = _objection(challenger, champion, to_baseline, slices, settings)
         if objection is not None:
             return Gate(GateVerdict.WORSE, accepted=False, reason=objection, difference=difference)
     kept = "baseline" if champion is baseline else "champion"
@@ -63,13 +63,24 @@ def judge(
     )
 
 
+def _judged_slices(prepared: Prepared, settings: GateSettings) -> dict[str, Bools]:
+    clicked = prepared.evaluation_clicked
+    return {name: rows for name, rows in slice_rows(prepared) if clicked[rows].sum() >= settings.slice_min_clicks}
+
+
 def _differences(
-    losses: Floats, reference: Floats, parts: dict[str, np.ndarray], settings: PipelineSettings
+    losses: Floats, reference: Floats, parts: dict[str, Bools], settings: PipelineSettings
 ) -> dict[str, Interval]:
-    """Interval of the difference in mean log loss, as a share of the reference's, by slice."""
+    """Interval of the difference in mean log loss, as a share of the reference's, by slice; all of them hold at once.
+
+    The more slices, the thinner each tail, and the more resamples, so that as many of them lie in it.
+    """
+    if not parts:
+        return {}
     columns = np.stack([column * rows for rows in parts.values() for column in (losses - reference, reference)], axis=1)
-    sums = bootstrap_sums(columns, resamples=settings.resamples, seed=settings.seed)
-    return {name: interval(sums[:, 2 * i] / sums[:, 2 * i + 1]) for i, name in enumerate(parts)}
+    sums = bootstrap_sums(columns, resamples=settings.resamples * len(parts), seed=settings.seed)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a resample may hold no row of a slice
+        return {name: interval(sums[:, 2 * i] / sums[:, 2 * i + 1], looks=len(parts)) for i, name in enumerate(parts)}
 
 
 def _verdict(difference: Interval, clicks: int, settings: GateSettings) -> GateVerdict:

@@ -22,6 +22,9 @@ class GateSettings:
     slice_margin: float = 0.05
     """A model is refused when its log loss on any slice is proven to be more than this share above the champion's."""
 
+    slice_min_clicks: int = 50
+    """Slices with fewer clicks are not judged: a handful of rows proves nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class PipelineSettings:
@@ -29,7 +32,7 @@ class PipelineSettings:
 
     attribution_window_s: float = 4 * 3_600
     """A click this long after its impression still counts. Younger impressions are not used: their labels may
-    change."""
+    change. `perch train` takes it from the declaration, so that training counts the clicks that service counts."""
 
     history_share: float = 0.3
     """First share of the rows, by time, over which the feature table is counted."""
