@@ -12,9 +12,20 @@ from perch.pipeline.run import challenge, train
 from perch.pipeline.settings import GateSettings, PipelineSettings
 from perch.signals.names import grid
 from perch.workload.package import load_package, read_manifest
+from perch.workload.schema import AVAZU
 from perch.world import Market
 
 SETTINGS = PipelineSettings(resamples=100)
+
+
+def avazu_log(path):
+    """A day of 6,000 rows with about 60 clicks."""
+    rng, lines = np.random.default_rng(0), [",".join(["id", "click", "hour", *AVAZU.categorical[:21]])]
+    for i in range(6_000):
+        click = int(rng.random() < 0.01)
+        lines.append(",".join(["1", str(click), f"141021{i // 300:02d}", *[str(rng.integers(5)) for _ in range(21)]]))
+    path.write_text("\n".join(lines))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +163,14 @@ def test_a_log_of_another_layout_does_not_fit_the_registered_champion(trained, t
         challenge(other, registry=registry, model="ctr", workdir=tmp_path, settings=SETTINGS)
 
 
+def test_a_log_that_the_registered_models_do_not_fit_registers_nothing(trained, tmp_path):
+    registry, before = trained[0], trained[0].versions("ctr")
+    source = Source(avazu_log(tmp_path / "train"), "avazu")
+    with pytest.raises(ModelError, match=r"reads user_age_days, .* which the log has not: train under another model"):
+        train(source, registry=registry, model="ctr", workdir=tmp_path / "work")
+    assert registry.versions("ctr") == before
+
+
 def test_a_broken_log_registers_nothing_and_leaves_nothing_half_written(source, market, tmp_path):
     registry, path = MemoryRegistry(), tmp_path / "log.parquet"
     market.log(2, 2_000).assign(click=0).to_parquet(path)
@@ -177,15 +196,10 @@ def test_an_ingested_log_has_one_digest(source, tmp_path):
 
 
 def test_a_small_log_with_few_clicks_keeps_the_baseline(tmp_path):
-    rng, lines = np.random.default_rng(0), []
-    for i in range(6_000):
-        click = int(rng.random() < 0.01)
-        lines.append(",".join(["1", str(click), f"141021{i // 300:02d}", *[str(rng.integers(5)) for _ in range(21)]]))
-    from perch.workload.schema import AVAZU
-
-    (tmp_path / "train").write_text("\n".join([",".join(["id", "click", "hour", *AVAZU.categorical[:21]]), *lines]))
     registry = MemoryRegistry()
-    result = train(Source(tmp_path / "train", "avazu"), registry=registry, model="ctr", workdir=tmp_path / "work")
+    result = train(
+        Source(avazu_log(tmp_path / "train"), "avazu"), registry=registry, model="ctr", workdir=tmp_path / "work"
+    )
     assert result.challenger.gate.verdict == GateVerdict.UNDECIDED
     assert result.challenger.gate.reason.endswith("the baseline stays")
     assert registry.holder("ctr", Role.CHAMPION) == result.baseline.version

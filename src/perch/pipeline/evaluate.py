@@ -13,6 +13,7 @@ from perch.workload import metrics
 from perch.workload.features import Floats
 from perch.workload.metrics import Interval
 from perch.workload.model import Scorer
+from perch.workload.schema import Schema
 
 _MAX_SLICE_VALUES = 10
 _CALLED_SHARE = 0.05
@@ -64,9 +65,7 @@ def evaluate(scorer: Scorer, prepared: Prepared, settings: PipelineSettings) -> 
         ModelError: The model reads a column that the log does not have.
     """
     frame, clicked = prepared.evaluation, prepared.evaluation_clicked
-    lacking = [name for name in scorer.schema.inputs if name not in frame]
-    if lacking:
-        raise ModelError(f"the model reads {', '.join(lacking)}, which the log has not: train under another model name")
+    check_inputs(scorer.schema, prepared)
     probability = scorer.predict(scorer.transform.transform_frame(frame).values)
     losses = metrics.log_losses(clicked, probability)
     parts = {"": np.ones(len(clicked), np.bool_), **dict(slice_rows(prepared))}
@@ -80,6 +79,13 @@ def evaluate(scorer: Scorer, prepared: Prepared, settings: PipelineSettings) -> 
         slices=judged,
         score_histogram=_histogram(probability, prepared),
     )
+
+
+def check_inputs(schema: Schema, prepared: Prepared) -> None:
+    """Check that the log has every column that a model of `schema` reads; raises `ModelError` when it lacks one."""
+    lacking = [name for name in schema.inputs if name not in prepared.evaluation]
+    if lacking:
+        raise ModelError(f"the model reads {', '.join(lacking)}, which the log has not: train under another model name")
 
 
 def slice_rows(prepared: Prepared) -> Iterator[tuple[str, Bools]]:

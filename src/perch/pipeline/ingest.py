@@ -33,7 +33,10 @@ class Ingested:
     """sha256 of the file, in hex: the version of the data."""
 
     def load(self) -> pd.DataFrame:
-        """The whole log; text columns are categorical, which keeps them small."""
+        """The whole log, in memory: unlike reading it in, training needs room that grows with the log.
+
+        Text columns are categorical, which keeps them small.
+        """
         text = [field.name for field in pq.read_schema(self.path) if pa.types.is_string(field.type)]
         frame: pd.DataFrame = pq.read_table(self.path, read_dictionary=text).to_pandas()
         return frame

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from perch.adapters.registry.port import ModelRegistry, ModelVersion, Role
 from perch.errors import RegistryError
-from perch.pipeline.evaluate import Evaluation, evaluate
+from perch.pipeline.evaluate import Evaluation, check_inputs, evaluate
 from perch.pipeline.features import BASELINE_KIND, CHALLENGER_KIND, Prepared, prepare
 from perch.pipeline.gate import Gate, judge
 from perch.pipeline.ingest import Source, ingest
@@ -21,7 +21,7 @@ from perch.pipeline.settings import PipelineSettings
 from perch.pipeline.train import fit
 from perch.pipeline.validate import validate
 from perch.workload.model import Scorer
-from perch.workload.package import load_package
+from perch.workload.package import load_package, read_manifest
 
 Progress = Callable[[str, str], None]
 """Told the stage and a message while the pipeline runs."""
@@ -87,6 +87,7 @@ def train(
     """
     run = _Run(registry, model, workdir, settings or PipelineSettings(), progress)
     prepared = run.prepare(source)
+    run.check_registered(prepared)
     return PipelineResult(run.baseline(prepared), run.challenger(prepared), prepared, run.stages)
 
 
@@ -128,6 +129,13 @@ class _Run:
             prepared = prepare(frame, log.schema, self._settings, data_digest=log.digest)
             took(log.rows)
         return prepared
+
+    def check_registered(self, prepared: Prepared) -> None:
+        """Find out that the champion and the baseline cannot be judged on this log before anything is registered."""
+        for role in (Role.CHAMPION, Role.BASELINE):
+            version = self._registry.holder(self._model, role)
+            if version is not None:
+                check_inputs(read_manifest(self._fetch(version), version.digest).schema, prepared)
 
     def baseline(self, prepared: Prepared) -> TrainedModel:
         scorer, evaluation = self._fit(prepared, BASELINE_KIND, "baseline")
@@ -172,8 +180,10 @@ class _Run:
         return version
 
     def _evaluate_registered(self, version: ModelVersion, prepared: Prepared) -> Evaluation:
-        folder = self._registry.fetch(self._model, version.version, self._workdir / "serving")
-        return evaluate(load_package(folder, version.digest), prepared, self._settings)
+        return evaluate(load_package(self._fetch(version), version.digest), prepared, self._settings)
+
+    def _fetch(self, version: ModelVersion) -> Path:
+        return self._registry.fetch(self._model, version.version, self._workdir / "serving")
 
     def _register(
         self, scorer: Scorer, evaluation: Evaluation, prepared: Prepared, *, gate: Gate | None
