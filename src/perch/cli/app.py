@@ -35,14 +35,15 @@ def train(
     folder: Folder,
     data: Annotated[Path | None, typer.Option(help="Click log; without it a simulated market makes one.")] = None,
     data_format: Annotated[
-        str, typer.Option("--format", help="Layout of the log: open-bandit, criteo, avazu or parquet.")
-    ] = "parquet",
+        str | None,
+        typer.Option("--format", help="Layout of --data: open-bandit, criteo, avazu or parquet, which is the default."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
 ) -> None:
     """Train, evaluate, gate and register a baseline and a challenger."""
     from perch.cli.train import train_and_tell
 
-    train_and_tell(declared(declaration).spec.model, folder, data, data_format, seed)
+    train_and_tell(declared(declaration).spec, folder, data, data_format, seed)
 
 
 @app.command()

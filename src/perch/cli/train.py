@@ -6,31 +6,36 @@ from rich.table import Table
 
 from perch.adapters.registry.port import Role
 from perch.cli.options import console
+from perch.errors import UsageError
 from perch.local.store import open_registry
 from perch.pipeline.ingest import Source
 from perch.pipeline.run import TrainedModel, train
 from perch.pipeline.settings import PipelineSettings
+from perch.settings import Spec
 
 _SHOWN = ("log_loss", "auc", "normalised_entropy", "calibration", "ece")
 
 
-def train_and_tell(model: str, folder: Path, data: Path | None, data_format: str, seed: int) -> None:
+def train_and_tell(spec: Spec, folder: Path, data: Path | None, data_format: str | None, seed: int) -> None:
     """Train on a click log, or on a simulated one, and print what came of it.
 
     Raises:
+        UsageError: there is a format, but no log.
         DataError: the log cannot be used.
         RegistryError: the registry does not answer.
     """
     workdir = folder / "training"
-    source = Source(data, data_format) if data else _simulated(workdir, seed)
+    if data_format is not None and data is None:
+        raise UsageError(f"--format {data_format} says how a click log is laid out. Name the log with --data.")
+    source = Source(data, data_format or "parquet") if data else _simulated(workdir, seed)
     with console.status("opening the registry") as waiting:
         registry = open_registry(folder)
         result = train(
             source,
             registry=registry,
-            model=model,
+            model=spec.model,
             workdir=workdir,
-            settings=PipelineSettings(seed=seed),
+            settings=PipelineSettings(seed=seed, attribution_window_s=spec.attribution_window_s),
             progress=lambda stage, message: waiting.update(f"{stage}: {message}"),
         )
     for stage in result.stages:

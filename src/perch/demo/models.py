@@ -43,6 +43,8 @@ def train_models(
     log = folder / "clicks.parquet"
     with step("data", IMPRESSIONS):
         market.log(days=DAYS, impressions=IMPRESSIONS).to_parquet(log)
+    # The log's clicks come after half a simulated hour, the live ones after two real seconds: the declaration's window
+    # of a minute fits the latter, the pipeline's default of four hours the former.
     settings = PipelineSettings(seed=seed)
     with step("pipeline", IMPRESSIONS):
         source = Source(log, "parquet")

@@ -72,8 +72,8 @@ class Spec(Settings):
     policy: Policy = Policy()
     load: LoadTest = LoadTest()
 
-    attribution_window_s: Annotated[float, Field(gt=0, le=30 * 86_400)] = 86_400.0
-    """How long after a prediction its outcome still counts."""
+    attribution_window_s: Annotated[float, Field(gt=0, le=30 * 86_400)] = 14_400.0
+    """How long after a prediction its outcome still counts, in training as in service."""
 
     port: Annotated[int, Field(ge=1, le=65_535)] = 8080
     """Port of the route on the local platform."""
