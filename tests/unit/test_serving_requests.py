@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from perch.asgi import Refusal
-from perch.serving.columns import ROW_LIMIT, Inputs
+from perch.serving.columns import CATEGORY_LIMIT_CHARACTERS, ROW_LIMIT, Inputs
 from perch.serving.inference import Infer, model_metadata
 from perch.serving.question import Identity
 from perch.serving.rows import Predict, Rank
@@ -222,3 +222,20 @@ def test_a_wrong_length_of_the_json_header_is_refused(length):
 def test_too_many_rows_are_refused_before_any_is_looked_at():
     assert refusal(PREDICT, {"instances": [{}] * (ROW_LIMIT + 1)}).status == 413
     assert refusal(INFER, {"inputs": [{**PRICE, "shape": [ROW_LIMIT + 1]}, SITE]}).status == 413
+
+
+@pytest.mark.parametrize("characters", [CATEGORY_LIMIT_CHARACTERS, CATEGORY_LIMIT_CHARACTERS + 1])
+def test_a_category_longer_than_any_is_refused_in_every_protocol(characters):
+    site = "x" * characters
+    asked = [
+        (PREDICT, {"instances": [{"site": None, "price": 1}, {"site": site, "price": 1}]}),
+        (RANK, {"context": {"site": site}, "candidates": [{"price": 1}]}),
+        (INFER, {"inputs": [PRICE, {**SITE, "data": ["a", site]}]}),
+    ]
+    for parse, body in asked:
+        if characters <= CATEGORY_LIMIT_CHARACTERS:
+            assert site in ask(parse, body).columns["site"]
+        else:
+            refused = refusal(parse, body)
+            assert refused.status == 400
+            assert "1,001 characters" in str(refused)

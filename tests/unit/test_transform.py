@@ -1,4 +1,6 @@
 # ruff: noqa: PD011 - a Matrix is no pandas object
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -98,3 +100,20 @@ def test_columns_that_are_not_read_are_ignored(transform):
 
 def test_text_that_is_no_valid_unicode_is_hashed_all_the_same(transform):
     assert transform.transform(row(1.0, "\ud800", "phone")).values.shape == (1, len(transform.names))
+
+
+def test_memory_is_bounded_whatever_values_come(transform):
+    tracemalloc.start()
+    for batch in range(60):
+        sites = [f"{batch}-{i}-" + "x" * (110 if i % 100 else 100_000) for i in range(1_000)]
+        transform.transform({"price": [1.0] * 1_000, "site": sites, "device": ["phone"] * 1_000})
+        del sites
+    held_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held_bytes < 2 * 20e6  # the site and its cross
+
+
+def test_a_value_too_long_to_be_remembered_is_the_same_value_each_time(transform):
+    long = "x" * 500
+    again = [transform.transform(row(1.0, long, "phone")).values.tobytes() for _ in range(2)]
+    assert again[0] == again[1]

@@ -14,6 +14,9 @@ from perch.workload.schema import Schema
 
 ROW_LIMIT = 4096
 
+CATEGORY_LIMIT_CHARACTERS = 1000
+"""No category is that long; a value that is was put into the wrong column."""
+
 Value: TypeAlias = float | str | None
 Row: TypeAlias = Mapping[str, Value]
 
@@ -50,7 +53,7 @@ class Inputs:
         )
 
     def check(self, columns: Mapping[str, list[Value]]) -> Columns:
-        """The columns as they are, when their names, lengths and types are right.
+        """The columns as they are, when their names, lengths, types and sizes are right.
 
         Raises:
             Refusal: 400, with the first column that is wrong.
@@ -65,6 +68,8 @@ class Inputs:
                 )
             if not self._types[name].issuperset(map(type, values)):
                 raise self._wrong_type(name, values)
+            if name not in self.numeric:
+                _check_sizes(name, values)  # type: ignore[arg-type]  # strings, as was checked just now
         return columns  # type: ignore[return-value]  # checked just now
 
     def check_names(self, names: Collection[str]) -> None:
@@ -106,3 +111,10 @@ class Inputs:
         row = next(i for i, value in enumerate(values) if type(value) not in self._types[name])
         wanted, got = ("numbers", "a string") if name in self.numeric else ("strings", "a number")
         return bad_request(f"Column {name!r} has {got} in row {row}; it takes {wanted} or null.")
+
+
+def _check_sizes(name: str, values: list[str | None]) -> None:
+    longest = max(map(len, filter(None, values)), default=0)
+    if longest > CATEGORY_LIMIT_CHARACTERS:
+        sentence = f"Column {name!r} has a string of {longest:,} characters"
+        raise bad_request(f"{sentence}; a category has at most {CATEGORY_LIMIT_CHARACTERS:,}.")

@@ -24,7 +24,9 @@ Floats = NDArray[np.float64]
 Columns = Mapping[str, Sequence[float | None] | Sequence[str | None]]
 """A batch of rows by column, all of one length: numbers or strings, `None` for a missing value."""
 
-_MEMO_LIMIT = 100_000
+_MEMO_LIMIT = 20_000
+_MEMO_LIMIT_CHARACTERS = 128
+"""Longer values are hashed each time. So a column's memo stays below 20 MB whatever callers send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +73,18 @@ class _Slots(dict[object, int]):
         self._name, self._mask, self._missing = name, mask, missing
 
     def __missing__(self, value: object) -> int:
-        slot = self._slot(value)
-        if len(self) >= _MEMO_LIMIT:
-            self.clear()
-        self[value] = slot
+        parts = value if isinstance(value, tuple) else (value,)
+        slot = self._slot(parts)
+        if sum(map(len, filter(None, parts))) <= _MEMO_LIMIT_CHARACTERS:
+            if len(self) >= _MEMO_LIMIT:
+                self.clear()
+            self[value] = slot
         return slot
 
-    def _slot(self, value: object) -> int:
-        parts = value if isinstance(value, tuple) else (value,)
+    def _slot(self, parts: tuple[str | None, ...]) -> int:
         if not all(parts):
             return self._missing
-        text = "\x1f".join((self._name, *parts))
+        text = "\x1f".join((self._name, *parts))  # type: ignore[arg-type]  # none is None
         return zlib.crc32(text.encode(errors="replace")) & self._mask
 
 
