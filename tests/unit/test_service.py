@@ -5,8 +5,8 @@ import pytest
 from core_market import Version
 from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
-from perch.core.types import Action, Command, Phase, Weights
-from perch.errors import RegistryError, RolloutError
+from perch.core.types import Action, Arm, Command, Phase, Weights
+from perch.errors import PlatformError, RegistryError, RolloutError
 from perch.rollout import service as service_module
 from perch.rollout.ledger import entries, replay
 from perch.rollout.story import story
@@ -222,5 +222,107 @@ def test_the_story_tells_each_step_and_the_reason(world):
     told = list(story(world.service.ledger_file(name)))
     assert told[0].startswith("Rollout v2-1: version 2 asks to replace champion 1")
     assert any("promote" in line for line in told)
-    assert told[-1].split()[1:3] == ["ended", "promote:"]
+    assert told[-1].split()[1:] == ["ended", "promote"]
     assert len(told) < 30
+
+
+def test_a_wish_that_came_too_late_does_not_reach_the_next_rollout(world):
+    world.release(2)
+    world.service.command(Command.ROLL_BACK)
+    world.tick()
+    world.service._command = Command.PROMOTE  # said while the last tick was on its way
+    world.behaviour[3] = BAD
+    world.release(3)
+    world.tick()
+    assert world.router.weights().canary == 0
+
+
+def test_nothing_overrules_the_wish_to_roll_back(world):
+    world.release(2)
+    world.service.command(Command.ROLL_BACK)
+    world.service.command(Command.RESUME)
+    world.tick()
+    assert world.service.status().outcome is Action.ROLL_BACK
+
+
+@pytest.mark.parametrize("phase", [Phase.RAMP, Phase.GUARD])
+def test_a_canary_that_hangs_goes_home_within_seconds(world, monkeypatch, phase):
+    world.release(2)
+    while world.service.status().phase is not phase or world.router.weights().canary < 0.1:
+        world.tick()
+    read = world.source.read
+
+    async def hung():
+        return {**await read(), "2": None}
+
+    monkeypatch.setattr(world.source, "read", hung)
+    world.behaviour[2] = Version(silent=True)
+    decisions = world.run_out()
+    assert decisions[-1].action is Action.ROLL_BACK
+    assert len(decisions) <= 15
+
+
+def test_a_canary_whose_counts_come_late_loses_none_of_them(world, monkeypatch):
+    world.release(2)
+    while world.service.status().phase is not Phase.RAMP:
+        world.tick()
+    read = world.source.read
+
+    async def late():
+        return {**await read(), "2": None}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.source, "read", late)
+        for _ in range(3):
+            world.tick()
+    assert world.run_out()[-1].phase is Phase.DONE
+    assert world.service.status().outcome is Action.PROMOTE
+
+
+def test_a_route_that_fails_at_the_end_is_tried_again_before_anything_is_stopped(world, monkeypatch):
+    promoted(world)
+    world.release(3)
+    route = world.router.route
+
+    def failing(endpoints, weights):
+        if not world.service.rolling:
+            raise PlatformError("Envoy does not answer.")
+        route(endpoints, weights)
+
+    monkeypatch.setattr(world.router, "route", failing)
+    with pytest.raises(PlatformError):
+        world.run_out()
+    for _ in range(3):
+        with pytest.raises(PlatformError):
+            world.tick()
+    assert 2 in world.fleet.endpoints()
+    monkeypatch.setattr(world.router, "route", route)
+    world.tick()
+    assert world.router.endpoints[Arm.STABLE] == world.fleet.endpoints()[3]
+
+
+def test_a_release_waits_until_the_registry_knows_the_last_end(world, monkeypatch):
+    world.behaviour[2] = BAD
+    world.release(2)
+
+    def away(*_):
+        raise RegistryError("The registry does not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryRegistry, "quarantine", away)
+        world.run_out()
+        with pytest.raises(RolloutError, match="not taken the end"):
+            world.release(3)
+    world.tick()
+    assert world.registry.get("ad-clicks", 2).quarantine
+    assert world.release(3) == "v3-1"
+
+
+def test_counters_that_start_over_with_the_platform_lose_no_evidence(world):
+    world.behaviour[2] = Version(error_rate=0.05)
+    world.release(2, replace(FAST, shadow=False))
+    for _ in range(4):
+        world.tick()
+    world.source.totals.clear()
+    world.start()
+    assert world.run_out()[-1].action is Action.ROLL_BACK

@@ -106,7 +106,6 @@ def _record(
     scenario: Scenario, ledger: Path, tally: Tally, version: int, *, began_s: float, seconds: float
 ) -> RolloutRecord:
     begin, *told = entries(ledger)
-    end = next(entry for entry in told if entry["kind"] == "end")
     ticks = [entry for entry in told if entry["kind"] == "tick"]
     at_first = begin["attempt"]["state"]["weights"]
     timed = [(tick["observation"]["now_s"] - began_s, tick["decision"]) for tick in ticks]
@@ -116,8 +115,8 @@ def _record(
         title=scenario.title,
         version=version,
         expected=scenario.expected,
-        decision=end["outcome"],
-        reason=end["sentence"],
+        decision=ticks[-1]["outcome"],
+        reason=ticks[-1]["decision"]["sentence"],
         seconds=seconds,
         canary_requests=canary.requests,
         bad_responses=canary.requests if scenario.misjudges else canary.failed + canary.slow,

@@ -55,7 +55,7 @@ def control_app(platform: Platform, clock: Callable[[], float]) -> Starlette:
     def guarded(endpoint: Endpoint) -> Endpoint:
         async def checked(request: Request) -> Response:
             given = request.headers.get("authorization", "").removeprefix("Bearer ")
-            if not secrets.compare_digest(given.encode(), platform.token.encode()):
+            if not (given and secrets.compare_digest(given.encode(), platform.token.encode())):
                 return JSONResponse({"error": "This needs the platform's token.", "exit_code": 1}, status_code=401)
             try:
                 return await endpoint(request)

@@ -184,7 +184,7 @@ async def _answers(client: httpx.AsyncClient, url: str) -> bool:
 def _write_token(path: Path) -> Path:
     """Make the token that control, feedback and fault switches ask for, readable by its owner only."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
+    if not path.exists() or not path.read_text(encoding="utf-8").strip():
         draft = path.with_suffix(".tmp")
         draft.touch(mode=0o600)
         draft.write_text(secrets.token_urlsafe(32), encoding="utf-8")

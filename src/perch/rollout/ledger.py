@@ -13,7 +13,7 @@ from typing import Any
 
 from perch.core import Policy, State, decide
 from perch.core.codec import dumps, loads
-from perch.core.types import Decision, Observation
+from perch.core.types import Action, Decision, Observation
 from perch.rollout.attempt import Attempt
 
 SCHEMA = 1
@@ -30,17 +30,13 @@ class Ledger:
         """Open the record."""
         self._append("begin", attempt=dumps(attempt))
 
-    def tick(self, observation: Observation, decision: Decision) -> None:
-        """Record what was seen and what was decided about it."""
-        self._append("tick", observation=dumps(observation), decision=dumps(decision))
+    def tick(self, observation: Observation, decision: Decision, outcome: Action | None) -> None:
+        """Record what was seen and what was decided about it; `outcome` is how the rollout has ended by this."""
+        self._append("tick", observation=dumps(observation), decision=dumps(decision), outcome=json.dumps(outcome))
 
     def note(self, now_s: float, sentence: str) -> None:
         """Record what happened around the rollout."""
         self._append("note", now_s=json.dumps(now_s), sentence=json.dumps(sentence))
-
-    def end(self, now_s: float, outcome: str, sentence: str) -> None:
-        """Close the record."""
-        self._append("end", now_s=json.dumps(now_s), outcome=json.dumps(outcome), sentence=json.dumps(sentence))
 
     def _append(self, kind: str, **values: str) -> None:
         body = "".join(f', "{key}": {value}' for key, value in values.items())

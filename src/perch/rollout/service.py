@@ -20,7 +20,7 @@ from pathlib import Path
 
 from perch.adapters.fleet.port import Fleet
 from perch.adapters.metrics.port import MetricsSource
-from perch.adapters.registry.port import ModelRegistry, Role
+from perch.adapters.registry.port import ModelRegistry, ModelVersion, Role
 from perch.adapters.traffic.port import TrafficRouter
 from perch.core import Policy, Slo, begin, decide, reference
 from perch.core.types import Action, Arm, Command, Counts, Decision, Grid, Phase, Weights
@@ -32,6 +32,9 @@ from perch.signals.observe import observe
 
 _DRAIN_S = 2.0
 """Between a version's last weight and the end of its process: the router applies the change, requests in flight end."""
+
+_PATIENCE = 4
+"""Ticks in a row in which only the canary's counts may be missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Status:
 class Service:
     """Runs one ModelService through the ports.
 
-    All methods are called from one event loop; `release` and `tick` are the only ones that move a weight.
+    All methods are called from one event loop. Only `release` and `tick` move a weight, and never at the same time.
     """
 
     def __init__(
@@ -98,6 +101,8 @@ class Service:
         self._settled = False
         self._retiring: set[asyncio.Task[None]] = set()
         self._releasing = asyncio.Lock()
+        self._moving = asyncio.Lock()
+        self._missed = 0
         folder.mkdir(parents=True, exist_ok=True)
 
     async def open(self, baseline: int | None = None) -> None:
@@ -140,12 +145,22 @@ class Service:
             RegistryError: the version is unknown.
         """
         async with self._releasing:
-            return await self._release(version, policy, now_s, override=override)
+            self._prepared.add(version)
+            try:
+                wanted, champion = await self._admit(version, override=override)
+                await self._ports.fleet.start(version)
+                async with self._moving:
+                    return await self._release(wanted, champion, policy, now_s)
+            finally:
+                self._prepared.discard(version)
 
-    async def _release(self, version: int, policy: Policy, now_s: float, *, override: bool) -> str:
+    async def _admit(self, version: int, *, override: bool) -> tuple[ModelVersion, ModelVersion]:
+        """The wanted version and the champion, if the one may be released beside the other."""
         if self.rolling:
             name = self.status().rollout
             raise RolloutError(f"Rollout {name} is still in progress. Wait for its end, or roll it back first.")
+        if self._standing.attempt and not self._settled:
+            raise RolloutError("The registry has not taken the end of the last rollout yet. Try again when it answers.")
         if version == self._standing.champion:
             raise RolloutError(f"Version {version} is the champion already. There is nothing to roll out.")
         wanted = await asyncio.to_thread(self._ports.registry.get, self._model, version)
@@ -154,11 +169,11 @@ class Service:
                 f"Version {version} is in quarantine: {wanted.quarantine} Release a mended version instead, or insist "
                 "with --override."
             )
-        champion = await asyncio.to_thread(self._ports.registry.get, self._model, self._standing.champion)
-        await self._ports.fleet.start(version)
-        self._prepared.discard(version)
-        attempt = self._begin(version, policy, expected_ratio(wanted, champion), await self._totals(), now_s)
-        self._last, self._settled = None, False
+        return wanted, await asyncio.to_thread(self._ports.registry.get, self._model, self._standing.champion)
+
+    async def _release(self, wanted: ModelVersion, champion: ModelVersion, policy: Policy, now_s: float) -> str:
+        attempt = self._begin(wanted.version, policy, expected_ratio(wanted, champion), await self._totals(), now_s)
+        self._last, self._command, self._settled, self._missed = None, None, False, 0
         self._ledger(attempt).begin(attempt)
         self._remember(self._standing.after(attempt))
         await self._route(self._standing)
@@ -168,7 +183,8 @@ class Service:
         """Hand a person's wish to the next tick; raises `RolloutError` when no rollout is in progress."""
         if not self.rolling:
             raise RolloutError(f"No rollout is in progress, so there is nothing to {command.replace('_', ' ')}.")
-        self._command = command
+        if self._command is not Command.ROLL_BACK:  # which nothing overrules
+            self._command = command
 
     @property
     def rolling(self) -> bool:
@@ -177,10 +193,14 @@ class Service:
 
     async def tick(self, now_s: float) -> Decision | None:
         """See what was counted, decide, act and record; `None` when no rollout is in progress."""
-        before = self._standing.attempt
-        if before is None or before.done:
+        async with self._moving:
+            before = self._standing.attempt
+            decision = None if before is None or before.done else await self._move(before, now_s)
+            await self._route(self._standing)
             await self._settle()
-            return None
+            return decision
+
+    async def _move(self, before: Attempt, now_s: float) -> Decision:
         command = self._command
         observation, totals = observe(
             before.tick + 1,
@@ -194,14 +214,12 @@ class Service:
         after = replace(before, state=state, totals=totals, tick=observation.tick, sentence=decision.sentence)
         self._last = decision
         self._settled = self._settled and after.entitled == before.entitled and not after.done
-        self._ledger(after).tick(observation, decision)
+        self._ledger(after).tick(observation, decision, state.outcome)
         await self._act(before, after)
         if self._command is command:  # kept until it is acted on: an error on the way must not lose it
             self._command = None
         if after.done:
-            self._ledger(after).end(now_s, str(state.outcome), after.sentence)
             self._notify(f"Rollout {after.name} has ended. {after.sentence}")
-        await self._settle()
         return decision
 
     def status(self) -> Status:
@@ -327,9 +345,17 @@ class Service:
             self._routed = wanted
 
     async def _read(self, attempt: Attempt) -> Mapping[str, Mapping[str, Counts] | None]:
-        """What the processes have counted. A canary that has died counts nothing more: that is silence, not no data."""
+        """What the processes have counted.
+
+        A canary that has died, or hangs while the champion answers, counts nothing more: that is silence, not no data.
+        Its counters go on where they were should it come back, so nothing is lost.
+        """
         read, source = await self._ports.metrics.read(), str(attempt.version)
-        if read.get(source) is None and attempt.version in self._ports.fleet.down():
+        if read.get(source) is not None:
+            self._missed = 0
+            return read
+        self._missed += read.get(str(attempt.champion)) is not None
+        if self._missed > _PATIENCE or attempt.version in self._ports.fleet.down():
             return {**read, source: attempt.totals.get(source)}
         return read
 

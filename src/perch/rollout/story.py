@@ -8,7 +8,7 @@ from perch.rollout.ledger import entries
 
 
 def story(path: Path) -> Iterator[str]:
-    """The lines of a ledger that tell something new: the begin, each change of mind or weight, notes and the end."""
+    """The lines of a ledger that tell something new: the begin, each change of mind or weight, the end, and notes."""
     last: tuple[object, ...] = ()
     for entry in entries(path):
         match entry["kind"]:
@@ -25,10 +25,10 @@ def story(path: Path) -> Iterator[str]:
                     shares = _shares(decision["weights"])
                     yield f"{_clock(now_s)}  {decision['action']:<9} {shares}  {decision['sentence']}"
                 last = turn
-            case "note":
-                yield f"{_clock(entry['now_s'])}  note      {entry['sentence']}"
+                if entry["outcome"] is not None:
+                    yield f"{_clock(now_s)}  ended     {entry['outcome']}"
             case _:
-                yield f"{_clock(entry['now_s'])}  ended     {entry['outcome']}: {entry['sentence']}"
+                yield f"{_clock(entry['now_s'])}  note      {entry['sentence']}"
 
 
 def _clock(now_s: float) -> str:
