@@ -1,11 +1,14 @@
 """The reference says what the code says: its generated blocks are compared with a fresh run of the generator."""
 
 import importlib.util
+import inspect
+import re
 from pathlib import Path
 
 import pytest
 
 from perch.core.policy import Policy
+from perch.rollout.ledger import Ledger
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -35,6 +38,12 @@ def test_no_setting_of_the_policy_lacks_a_meaning():
     assert generate.docstrings(Policy).keys() == set(Policy.__dataclass_fields__)
     rows = generate.declaration().splitlines()
     assert all(row.split(" | ")[-1].strip(" |") for row in rows)
+
+
+def test_the_ledgers_kinds_of_entries_are_those_that_are_written():
+    written = re.findall(r'_append\("(\w+)"', inspect.getsource(Ledger))
+    rows = (DOCS / "reference" / "ledger.md").read_text(encoding="utf-8").split("| kind |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)`", rows, re.MULTILINE) == written
 
 
 def test_a_range_in_the_reference_is_the_one_that_is_enforced():
