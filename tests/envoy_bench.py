@@ -62,9 +62,9 @@ async def served(*backends: Backend) -> AsyncIterator[list[str]]:
 class Envoy:
     """A running Envoy, its router, and clients of its route."""
 
-    def __init__(self, folder: Path, feedback: str | None = None) -> None:
+    def __init__(self, folder: Path, feedback: str | None = None, service: str = SERVICE) -> None:
         self.route_port, self.admin_port = free_port(), free_port()
-        bootstrap(folder, service=SERVICE, route_port=self.route_port, admin_port=self.admin_port, feedback=feedback)
+        bootstrap(folder, service=service, route_port=self.route_port, admin_port=self.admin_port, feedback=feedback)
         self.router = EnvoyFileRouter(folder)
         self._folder = folder
         self.start()

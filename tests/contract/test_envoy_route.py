@@ -13,6 +13,10 @@ from envoy_bench import Backend, Envoy, served
 from perch.adapters.traffic.envoy import EnvoyFileRouter, ready
 from perch.core.types import Arm, Weights
 from perch.errors import PlatformError
+from perch.serving.meters import Meters
+from perch.serving.question import Identity
+from perch.signals.names import grid
+from perch.workload.schema import Schema
 
 RPS = 250
 
@@ -103,6 +107,38 @@ def test_a_client_cannot_choose_its_arm(envoy):
     backend = Backend("v1")
     through(envoy, [("/rank", {"x-perch-arm": "canary"})], backend=backend)
     assert backend.arms == {"stable": 1}
+
+
+@pytest.mark.parametrize("service", ["ctr", "ctr-shadow"])
+def test_no_host_of_a_client_and_no_name_of_a_service_makes_a_live_request_a_copy(tmp_path, service):
+    hosts = ("ads-shadow", "ads-shadow:80", "127.0.0.1", "ctr.perch-shadow")
+    v1, v2 = Backend("v1"), Backend("v2")
+
+    async def scenario():
+        async with served(v1, v2) as (stable, canary):
+            envoy = Envoy(tmp_path, service=service)
+            try:
+                envoy.router.route({Arm.STABLE: stable, Arm.CANARY: canary}, Weights(mirror=1.0))
+                async with envoy.client() as client:
+                    for host in hosts:
+                        async with client.post("/rank", data=b"{}", headers={"host": host}) as response:
+                            assert response.status == 200
+                    for _ in range(100):  # nobody waits for the answer to a copy
+                        if len(v2.requests) < len(hosts):
+                            await asyncio.sleep(0.05)
+            finally:
+                envoy.stop()
+
+    asyncio.run(scenario())
+    assert counted_arms(v1) == ["stable"] * len(hosts)
+    assert counted_arms(v2) == ["shadow"] * len(hosts)
+
+
+def counted_arms(backend):
+    """The arms that a model server would count the backend's requests under."""
+    meters = Meters(Identity("ads", "3"), grid(25), Schema(numeric=("price",), categorical=(), baseline=()))
+    received = ({key.encode(): value.encode() for key, value in headers.items()} for _, headers in backend.requests)
+    return [meters.of(headers).arm for headers in received]
 
 
 def test_a_client_cannot_have_requests_repeated_that_a_model_has_seen(envoy):

@@ -124,7 +124,7 @@ def test_bentomls_own_predict_route_is_ours_and_counted(client):
 def test_counts_come_by_arm_through_a_scrape(client):
     for _ in range(5):
         client.post("/rank", json=SLATE, headers={names.ARM_HEADER: "canary"})
-    client.post("/rank", json=SLATE, headers={names.ARM_HEADER: "canary", "host": "ads-shadow:80"})
+    client.post("/rank", json=SLATE, headers={names.ARM_HEADER: "canary", "host": "ads.perch-shadow"})
     canary = counted(client, "canary")
     assert (canary.requests, canary.failed, canary.answered, sum(canary.scores)) == (5, 0, 5, 5)
     assert canary.fits(names.grid(25))
@@ -198,8 +198,9 @@ def test_predictions_reach_the_collector_and_outcomes_join_them(package, token_f
     with running("perch.signals.collector", *store, ready="/healthz") as (_, collector):
         arguments = [*options(package, collector=collector.base_url), "--token-file", str(token_file)]
         with running("perch.serving", *arguments, ready="/v2/health/ready") as (process, client):
-            for headers in ({names.ARM_HEADER: "canary"}, {"host": "ads-shadow"}):
-                client.post("/rank", json=SLATE, headers={"x-request-id": "r-1", **headers})
+            for host in ("ads.perch", "ads.perch-shadow"):
+                headers = {"x-request-id": "r-1", names.ARM_HEADER: "canary", "host": host}
+                client.post("/rank", json=SLATE, headers=headers)
             assert client.put("/faults", json={}).status_code == 403
             process.terminate()
             assert process.wait(10) == 0

@@ -110,9 +110,9 @@ def test_an_id_that_cannot_be_stored_is_replaced():
         ({}, "direct"),
         ({"x_perch_arm": "canary"}, "canary"),
         ({"x_perch_arm": "anything"}, "direct"),
-        ({"x_perch_arm": "stable", "host": "ads-shadow"}, "shadow"),
-        ({"x_perch_arm": "stable", "host": "127.0.0.1-shadow:8080"}, "shadow"),
-        ({"x_perch_arm": "stable", "host": "shadow.example:8080"}, "stable"),
+        ({"x_perch_arm": "stable", "host": "ads.perch-shadow"}, "shadow"),
+        ({"x_perch_arm": "stable", "host": "ads-shadow.perch"}, "stable"),
+        ({"host": "ads-shadow"}, "direct"),
     ],
 )
 def test_a_request_counts_for_the_arm_it_was_sent_to(headers, arm):

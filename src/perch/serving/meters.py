@@ -13,6 +13,7 @@ from perch.core.types import Arm, Grid
 from perch.serving.question import Identity
 from perch.serving.scoring import Scores
 from perch.signals import exposition, names
+from perch.signals.events import SHADOW
 from perch.workload.schema import Schema
 
 DIRECT = "direct"
@@ -71,6 +72,7 @@ class Meters:
 
     def __init__(self, identity: Identity, grid: Grid, schema: Schema) -> None:
         self._arms = {arm.encode(): Meter(arm, grid, schema) for arm in ARMS}
+        self._direct, self._shadow = self._arms[DIRECT.encode()], self._arms[SHADOW.encode()]
         self._labels = {arm: exposition.labels(**identity.labels(), arm=arm) for arm in ARMS}
         self._latency_edges = [repr(edge / 1000) for edge in grid.latency_ms]
         self._score_edges = [repr(edge) for edge in grid.score_logit]
@@ -79,12 +81,13 @@ class Meters:
     def of(self, headers: Headers) -> Meter:
         """The counters of the arm that a request was sent to.
 
-        Envoy adds `-shadow` to the host of a mirrored request, whose arm header is still that of the original.
+        Envoy adds `-shadow` to the host of a mirrored request, whose arm header is still that of the original. The
+        route gives live requests a host that does not end so, whatever their client's was.
         """
-        host = headers.get(_HOST, b"")
-        if host.endswith(b"-shadow") or b"-shadow:" in host:
-            return self._arms[b"shadow"]
-        return self._arms.get(headers.get(_ARM, b""), self._arms[b"direct"])
+        meter = self._arms.get(headers.get(_ARM, b""), self._direct)
+        if meter is not self._direct and headers.get(_HOST, b"").endswith(b"-shadow"):
+            return self._shadow
+        return meter
 
     def drop_events(self, count: int) -> None:
         """Prediction events were given up."""

@@ -89,6 +89,8 @@ def _split(service: str, units: Mapping[Arm, int], mirror: int) -> Resource:
         "weighted_clusters": {"clusters": [_weighted(service, arm, n) for arm, n in units.items() if n]},
         "timeout": f"{ROUTE_TIMEOUT_S}s",
         "retry_policy": _SAFE_RETRY,
+        # Envoy marks a copy by `-shadow` at the end of its host. A client's host, or a service's name, could end so.
+        "host_rewrite_literal": f"{service}.perch",
     }
     if mirror:
         fraction = {"default_value": {"numerator": mirror, "denominator": "TEN_THOUSAND"}}
