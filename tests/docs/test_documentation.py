@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,13 @@ def test_every_json_and_yaml_block_can_be_read(page):
         if language == "yaml":
             whole = {"apiVersion": "perch.dev/v1alpha1", "kind": "ModelService"} | content
             parse_declaration(yaml.safe_dump(whole), source=named(page))
+
+
+@every_page
+def test_every_shell_block_is_one_that_a_shell_takes(page):
+    for _, body in blocks(page.read_text(encoding="utf-8"), "bash"):
+        checked = subprocess.run(["bash", "-n"], input=body, text=True, capture_output=True, check=False)
+        assert (checked.returncode, checked.stderr) == (0, ""), body
 
 
 def test_every_python_block_of_the_docs_compiles():
