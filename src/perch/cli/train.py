@@ -13,7 +13,7 @@ from perch.pipeline.run import TrainedModel, train
 from perch.pipeline.settings import PipelineSettings
 from perch.settings import Spec
 
-_SHOWN = ("log_loss", "auc", "normalised_entropy", "calibration", "ece")
+_SHOWN = ("log_loss", "auc", "pr_auc", "normalised_entropy", "calibration_ratio", "expected_calibration_error")
 
 
 def train_and_tell(spec: Spec, folder: Path, data: Path | None, data_format: str | None, seed: int) -> None:
@@ -84,6 +84,6 @@ def _simulated(workdir: Path, seed: int) -> Source:
 def _table(models: list[TrainedModel]) -> Table:
     table = Table("version", "kind", *(name.replace("_", " ") for name in _SHOWN), box=None)
     for one in models:
-        figures = (f"{one.version.metrics[name]:.4f}" if name in one.version.metrics else "" for name in _SHOWN)
+        figures = (f"{one.version.metrics[name]:.4f}" for name in _SHOWN)
         table.add_row(str(one.version.version), one.version.kind, *figures)
     return table
