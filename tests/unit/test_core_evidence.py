@@ -110,7 +110,8 @@ def test_an_alternative_must_exceed_what_is_tolerated():
 def test_scores_are_tested_both_ways_around_what_the_evaluation_predicts():
     rows = FULL.event == 1 + len(REFERENCE.latency_edges) + 2
     predicted = REFERENCE.expected[2]
-    assert set(np.round(np.exp(FULL.log_null[rows]) / predicted, 9)) == {2.0, 0.5}
+    tolerated = Policy().tolerated_score_ratio
+    assert set(np.round(np.exp(FULL.log_null[rows]) / predicted, 9)) == {round(tolerated, 9), round(1 / tolerated, 9)}
     upward = FULL.log_null[rows] > log(predicted)
     excess = FULL.log_alternative[rows] - FULL.log_null[rows]
     assert (excess[upward] > 0).all()

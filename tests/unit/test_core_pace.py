@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 
 from perch.core import Policy, Slo, reference
-from perch.core.ramp import harm_bound, next_weight
+from perch.core.ramp import harm_bound, matched, next_weight
 from perch.core.sample_ratio import _RATIOS, SampleRatio
 from perch.core.types import Counts, Grid
 
 GRID = Grid((50.0, 100.0), (0.0,))
 REFERENCE = reference(Counts.none(GRID), GRID, Slo(latency_p99_ms=100.0), None)
 POLICY = Policy()
+
+
+def answers(n, failed=0):
+    return Counts(n, failed, (n - failed, 0, 0), (0, n - failed))
 
 
 def test_the_weight_at_most_doubles():
@@ -40,11 +44,38 @@ def test_the_weight_never_falls_and_a_better_canary_costs_nothing():
 
 def test_harm_is_bounded_only_when_the_canary_answered():
     stable = Counts(1_000, 1, (999, 0, 0), (0, 999))
-    assert harm_bound(Counts.none(GRID), stable, REFERENCE, POLICY) is None
-    clean = harm_bound(Counts(1_000, 0, (1_000, 0, 0), (0, 1_000)), stable, REFERENCE, POLICY)
-    slow = harm_bound(Counts(1_000, 0, (900, 0, 100), (0, 1_000)), stable, REFERENCE, POLICY)
+    assert harm_bound(Counts.none(GRID), stable, 0.0, REFERENCE, POLICY) is None
+    clean = harm_bound(answers(1_000), stable, 1.0, REFERENCE, POLICY)
+    slow = harm_bound(Counts(1_000, 0, (900, 0, 100), (0, 1_000)), stable, 1.0, REFERENCE, POLICY)
     assert 0 < clean < 0.01
     assert slow > 0.1
+
+
+def test_the_champions_bad_start_does_not_hide_harm():
+    """Most of the champion's requests come while both fail 30 %, most of the canary's when it alone fails."""
+    ticks = [(answers(100, 30), answers(900, 270)), (answers(900, 90), answers(100))]
+    stable_bad = sum(matched(canary, stable, REFERENCE) for canary, stable in ticks)
+    canary, stable = (sum(arm[1:], arm[0]) for arm in zip(*ticks, strict=True))
+    assert stable_bad == pytest.approx(30)
+    assert canary.failed / canary.finished < stable.failed / stable.finished
+    assert harm_bound(canary, stable, stable_bad, REFERENCE, POLICY) > 90 / 1_000
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.3])
+def test_the_bound_holds_at_every_look_while_the_canarys_part_grows(rate):
+    """The champion fails ten times as often in the first half, and the canary exactly as often as the champion."""
+    rng, broken = np.random.default_rng(7), 0
+    for _ in range(200):
+        canary, stable, stable_bad = Counts.none(GRID), Counts.none(GRID), 0.0
+        for tick in range(40):
+            share, now = min(0.01 * 2 ** (tick // 5), 0.5), rate if tick < 20 else rate / 10
+            n = round(100 * share)
+            mine, theirs = (answers(k, int(rng.binomial(k, now))) for k in (n, 100 - n))
+            canary, stable, stable_bad = canary + mine, stable + theirs, stable_bad + matched(mine, theirs, REFERENCE)
+            if harm_bound(canary, stable, stable_bad, REFERENCE, POLICY) < 0:
+                broken += 1
+                break
+    assert broken <= 200 * POLICY.beta
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.98])

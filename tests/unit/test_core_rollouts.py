@@ -96,6 +96,26 @@ def test_five_percent_errors_cost_ten_at_most_with_the_delay_of_a_live_loop(rps)
             assert market.bad <= 10
 
 
+@pytest.mark.parametrize(
+    ("policy", "rps"), [(replace(LIVE_ONLY, bake_s=90.0), 100.0), (replace(DEMO, shadow=False, margin=0.01), 150.0)]
+)
+def test_a_canary_that_always_fails_twice_as_often_is_not_promoted_after_a_bad_start_of_both(policy, rps):
+    """Early, when nearly all requests are the champion's, it fails 30 %: in the totals the canary looks better."""
+
+    def fails(times):
+        def version(phase, elapsed_s):
+            started_s = market[0].state.started_s if market else 0.0
+            early = bool(market) and market[0].state.now_s < started_s + 20
+            return Version(error_rate=times * (0.3 if early else 0.01))
+
+        return version
+
+    for seed in range(6):
+        market: list[Market] = []
+        market.append(Market(policy=policy, stable=fails(1.0), canary=fails(2.2), rps=rps, seed=seed))
+        assert market[0].run(400, until=in_guard).phase is not Phase.GUARD
+
+
 def test_in_shadow_nobody_is_hurt():
     rollouts = list(markets(20, canary=always(FAILING)))
     for market in rollouts:

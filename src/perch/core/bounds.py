@@ -13,7 +13,7 @@ from math import exp, lgamma, log, log1p, pi
 _PRECISION = 1e-12
 
 
-def upper_bound(hits: int, trials: int, error: float) -> float:
+def upper_bound(hits: float, trials: int, error: float) -> float:
     """Rate (0 to 1) that the true one exceeds at no time, except with probability `error`; 1 before any trial.
 
     The root of f(p) = ln(error x martingale at p) above hits/trials. There f is convex, and -hits ln p >= 0 gives a
@@ -30,6 +30,6 @@ def upper_bound(hits: int, trials: int, error: float) -> float:
     return rate
 
 
-def lower_bound(hits: int, trials: int, error: float) -> float:
+def lower_bound(hits: float, trials: int, error: float) -> float:
     """Rate (0 to 1) that the true one undercuts at no time, except with probability `error`; 0 before any trial."""
     return 1.0 - upper_bound(trials - hits, trials, error)

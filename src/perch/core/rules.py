@@ -127,12 +127,12 @@ def promote(s: Situation) -> Move | None:
 def raise_weight(s: Situation) -> Move | None:
     """Raise the weight by the harm budget, once a reaction time after the last change."""
     waited_s = s.state.now_s - s.state.weights_since_s
-    step = s.state.step
-    seen = bool(step.get(Arm.CANARY) and step.get(Arm.STABLE))
+    finished = {arm: counts.finished for arm, counts in s.state.held.items()}
+    seen = bool(finished.get(Arm.CANARY) and finished.get(Arm.STABLE))
     if s.harm_bound is None or not (seen and _may_go_forward(s)) or waited_s < s.policy.ramp_interval_s:
         return None
     weight = s.state.weights.canary
-    raised = next_weight(weight, s.harm_bound, sum(step.values()) / waited_s, s.policy)
+    raised = next_weight(weight, s.harm_bound, sum(finished.values()) / waited_s, s.policy)
     if raised <= weight + _LEAST_RAISE:
         return None
     return Move(

@@ -40,6 +40,8 @@ def excess(situation: Situation) -> str:
     bound = situation.harm_bound
     if bound is None:
         return "nothing is known of the canary yet"
+    if bound < 0:
+        return f"at least {percent(-bound)} fewer of the canary's responses are bad than of the champion's"
     return f"at most {percent(bound)} more of the canary's responses are bad than of the champion's"
 
 

@@ -42,7 +42,8 @@ class Situation:
     @cached_property
     def harm_bound(self) -> float | None:
         """Upper bound on the canary's bad share minus the stable arm's."""
-        return harm_bound(self.total(Arm.CANARY), self.total(Arm.STABLE), self.state.reference, self.policy)
+        canary, stable = self.total(Arm.CANARY), self.total(Arm.STABLE)
+        return harm_bound(canary, stable, self.state.stable_bad, self.state.reference, self.policy)
 
     @cached_property
     def no_data(self) -> str | None:
@@ -65,6 +66,10 @@ class Situation:
     def total(self, arm: Arm) -> Counts:
         """What an arm counted in this stage."""
         return self.state.totals.get(arm) or Counts.none(self.state.reference.grid)
+
+    def held(self, arm: Arm) -> Counts:
+        """What an arm counted since the weights were last changed."""
+        return self.state.held.get(arm) or Counts.none(self.state.reference.grid)
 
     def evidence(self, pair: Pair) -> float:
         """Evidence that the first arm of the pair harms compared with the second; 1 where they are not compared."""
@@ -89,13 +94,15 @@ class Situation:
     def not_inferior(self) -> bool:
         """Whether it is proven, for failures and for SLO violations, that the canary is no worse than the champion.
 
-        That is: its rate is at most `margin` above the champion's, or at most twice it.
+        That is: its rate is at most `margin` above the champion's, or at most twice it. The difference is taken over
+        the time since the weights were last changed: only then do both arms have the same part of each hour. The ratio
+        is tested tick by tick, so it may use them all.
 
         `beta` bounds the probability of a false proof: a half for each event, of which one half pays for each form, and
         one half again for each of the two bounds of the difference.
         """
-        canary = own_events(self.total(Arm.CANARY), self.state.reference)
-        stable = own_events(self.total(Arm.STABLE), self.state.reference)
+        canary = own_events(self.held(Arm.CANARY), self.state.reference)
+        stable = own_events(self.held(Arm.STABLE), self.state.reference)
         error = self.policy.beta / 4
         ratios = (odds >= 1 / error for odds in self.clearance(Pair.CANARY_STABLE))
         return all(

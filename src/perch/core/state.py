@@ -115,8 +115,11 @@ class State:
     live: Mapping[Arm, int]
     """Requests finished in each arm since the canary got live traffic."""
 
-    step: Mapping[Arm, int]
-    """Requests finished in each arm since the weights were last changed."""
+    held: Mapping[Arm, Counts]
+    """What each arm counted since the weights were last changed. The shadow's count as the canary's."""
+
+    stable_bad: float
+    """The stable arm's bad responses of this stage, matched tick by tick to the canary's requests: see `ramp`."""
 
     comparisons: Mapping[Pair, Comparison]
     spent: float

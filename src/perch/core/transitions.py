@@ -44,7 +44,8 @@ def begin(policy: Policy, slo: Slo, reference: Reference, arms: Collection[Arm],
         batch=Batch(since_s=now_s),
         totals={},
         live={},
-        step={},
+        held={},
+        stable_bad=0.0,
         comparisons=fresh_comparisons(phase, reference, policy, mass, has_baseline=has_baseline),
         spent=mass,
         spent_s=now_s,
@@ -65,6 +66,7 @@ def go_live(state: State, policy: Policy) -> State:
     live = replace(
         _enter(state, Phase.RAMP, _live_weights(state, policy, policy.start_weight)),
         totals=state.totals,
+        stable_bad=state.stable_bad,
         live_since_s=state.now_s,
     )
     return put_to_work(live, policy, START_MASS / 2)
@@ -72,7 +74,7 @@ def go_live(state: State, policy: Policy) -> State:
 
 def reweigh(state: State, policy: Policy, canary: float) -> State:
     """Give the canary another share of the live traffic."""
-    moved = replace(state, weights=_live_weights(state, policy, canary), weights_since_s=state.now_s, step={})
+    moved = replace(state, weights=_live_weights(state, policy, canary), weights_since_s=state.now_s, held={})
     return put_to_work(moved, policy)
 
 
@@ -122,7 +124,8 @@ def _enter(state: State, phase: Phase, weights: Weights) -> State:
         data_s=state.now_s,
         batch=Batch(since_s=state.now_s),
         totals={},
-        step={},
+        held={},
+        stable_bad=0.0,
     )
 
 

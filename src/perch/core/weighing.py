@@ -10,6 +10,7 @@ from dataclasses import replace
 from perch.core.events import Tally, tally
 from perch.core.evidence import Family, clearing_family, core_family, full_family
 from perch.core.policy import Policy
+from perch.core.ramp import matched
 from perch.core.reference import Reference
 from perch.core.state import Batch, Comparison, Pair, State
 from perch.core.types import Arm, Command, Counts, Observation, Phase
@@ -70,7 +71,7 @@ def take_in(state: State, observation: Observation) -> State:
         batch=replace(state.batch, arms=_sum(state.batch.arms, present)),
         totals=_sum(state.totals, present),
         live=_add(state.live, finished) if state.live_since_s is not None else state.live,
-        step=_add(state.step, finished),
+        held=_sum(state.held, present),
     )
 
 
@@ -95,8 +96,14 @@ def weigh(state: State, policy: Policy) -> State:
             pair: _compared(comparison, tallies, pair, state, policy) for pair, comparison in state.comparisons.items()
         },
         data_s=state.now_s if has_data else state.data_s,
+        stable_bad=state.stable_bad + _matched(state),
         batch=Batch(since_s=state.now_s),
     )
+
+
+def _matched(state: State) -> float:
+    canary, stable = (state.batch.arms.get(arm) for arm in (Arm.CANARY, Arm.STABLE))
+    return matched(canary, stable, state.reference) if canary and stable else 0.0
 
 
 def put_to_work(state: State, policy: Policy, mass: float = _LATE_MASS) -> State:
