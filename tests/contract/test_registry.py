@@ -151,3 +151,11 @@ def test_a_corrupt_package_is_not_registered(registry, model, package, tmp_path)
     with pytest.raises(ModelError, match=r"features\.npz is corrupt"):
         register(registry, model, broken)
     assert registry.versions(model) == []
+
+
+def test_a_role_that_is_withdrawn_is_held_by_nobody(registry, model, package):
+    version = register(registry, model, package)
+    registry.assign(model, Role.CHALLENGER, version.version)
+    registry.withdraw(model, Role.CHALLENGER)
+    registry.withdraw(model, Role.CHALLENGER)
+    assert registry.holder(model, Role.CHALLENGER) is None

@@ -326,3 +326,16 @@ def test_counters_that_start_over_with_the_platform_lose_no_evidence(world):
     world.source.totals.clear()
     world.start()
     assert world.run_out()[-1].action is Action.ROLL_BACK
+
+
+def test_a_version_asks_no_longer_once_its_rollout_has_ended(world):
+    world.registry.assign("ad-clicks", Role.CHALLENGER, 2)
+    promoted(world)
+    assert world.registry.holder("ad-clicks", Role.CHALLENGER) is None
+
+
+def test_a_promotion_against_a_quarantine_lifts_it(world):
+    world.registry.quarantine("ad-clicks", 2, "It was slow.")
+    world.release(2, override=True)
+    world.run_out()
+    assert world.registry.get("ad-clicks", 2).quarantine is None

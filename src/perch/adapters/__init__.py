@@ -1,0 +1,1 @@
+"""Every client of another service, one file each, beside its local twin."""

@@ -19,7 +19,10 @@ def prove(service: ModelService, folder: Path) -> None:
     """
     spec, control = service.spec, connect(folder)
     payloads = folder / "slates.jsonl"
-    payloads.write_bytes(b"".join(request.body() + b"\n" for request in Market().requests(500)))
+    with console.status("simulating the market's past"):
+        market = Market()
+        market.log()  # the users that the models were trained on
+        payloads.write_bytes(b"".join(request.body() + b"\n" for request in market.requests(500)))
     with console.status(f"{spec.load.rps:g} requests a second for {spec.load.duration_s:g} s"):
         result = load.run(
             control.record.route_url,

@@ -23,8 +23,8 @@ def run_market(service: ModelService, folder: Path, rps: float, seconds: float, 
     control = connect(folder)
     with console.status("simulating the market's past"):
         market = Market(seed)
-        market.log(impressions=30_000)
-    token = (folder / "token").read_text(encoding="utf-8")
+        market.log()  # the users that the models were trained on
+    token = (folder / "feedback-token").read_text(encoding="utf-8")
     limit_ms = service.spec.slo.latency_p99_ms
     traffic = Traffic(market, control.record.route_url, token, rps=rps, slo_latency_ms=limit_ms)
     console.print(f"{rps:g} requests a second for {seconds:g} s; Ctrl-C ends it.")

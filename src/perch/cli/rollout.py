@@ -83,8 +83,10 @@ def _command(folder: Folder, command: str) -> None:
 
 
 def _tell(told: dict[str, Any]) -> None:
-    shares = ", ".join(f"{arm} (version {v}) {100 * told['weights'][arm]:.1f} %" for arm, v in told["arms"].items())
-    console.print(f"{told['name']}: {shares}")
+    console.print(f"{told['name']} at {told['route']}", highlight=False)
+    for arm, version in told["arms"].items():
+        share, address = 100 * told["weights"][arm], told["versions"].get(str(version), "not running")
+        console.print(f"  {arm:<8} version {version:<4} {share:5.1f} %  {address}", highlight=False)
     if told["rollout"]:
         paused = ", paused" if told["paused"] else ""
         console.print(

@@ -87,7 +87,12 @@ def _check_fixed(running: ModelService, wanted: ModelService) -> None:
 
 
 def _status(platform: Platform) -> dict[str, Any]:
-    return asdict(platform.service.status()) | {"route": platform.route_url, "collector": platform.collector_url}
+    """What `Status` says, and where everything is reached."""
+    return asdict(platform.service.status()) | {
+        "route": platform.route_url,
+        "collector": platform.collector_url,
+        "versions": {str(version): address for version, address in platform.fleet.endpoints().items()},
+    }
 
 
 def _command(name: str) -> Command:

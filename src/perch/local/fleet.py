@@ -78,8 +78,8 @@ class LocalFleet:
                 self._reviving.add(version)
                 told.append(sentence)
         for version in list(self._reviving):
-            server = self._servers.get(version)
-            if server is None or await self._ready(server.port):
+            known = self._servers.get(version)
+            if known is None or await self._ready(known.port):
                 self._reviving.discard(version)
         return told
 

@@ -273,7 +273,14 @@ class Service:
     def _write_roles(self, attempt: Attempt) -> None:
         registry = self._ports.registry
         registry.assign(self._model, Role.CHAMPION, attempt.entitled)
-        if attempt.done and attempt.state.cause is not None and attempt.state.cause.quarantines:
+        if not attempt.done:
+            return
+        challenger = registry.holder(self._model, Role.CHALLENGER)
+        if challenger is not None and challenger.version == attempt.version:
+            registry.withdraw(self._model, Role.CHALLENGER)
+        if attempt.state.outcome is Action.PROMOTE:
+            registry.quarantine(self._model, attempt.version, None)  # what it was released against is disproved
+        elif attempt.state.cause is not None and attempt.state.cause.quarantines:
             blamed = {attempt.version, attempt.champion} - {attempt.entitled}
             if attempt.state.outcome is Action.ROLL_BACK:
                 blamed = {attempt.version}

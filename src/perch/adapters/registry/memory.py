@@ -53,6 +53,10 @@ class MemoryRegistry:
         self._entry(model, version)
         self._roles[model, role] = version
 
+    def withdraw(self, model: str, role: Role) -> None:
+        """Take a role from the version that holds it."""
+        self._roles.pop((model, role), None)
+
     def quarantine(self, model: str, version: int, reason: str | None) -> None:
         """Remember why a version must not be offered again."""
         entry = self._entry(model, version)

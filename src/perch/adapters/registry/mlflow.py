@@ -96,6 +96,12 @@ class MlflowRegistry:
             self._found(model, version)
             self._client.set_registered_model_alias(model, role.value, str(version))
 
+    def withdraw(self, model: str, role: Role) -> None:
+        """Delete the role's alias."""
+        with self._calling(f"take the role of the {role} of {model} back"):
+            if role in self._roles(model):
+                self._client.delete_registered_model_alias(model, role.value)
+
     def quarantine(self, model: str, version: int, reason: str | None) -> None:
         """Set or remove the tag with the reason."""
         with self._calling(f"quarantine {model} version {version}"):

@@ -67,6 +67,10 @@ class ModelRegistry(Protocol):
         """Give a role to a version, taking it from the one that holds it."""
         ...
 
+    def withdraw(self, model: str, role: Role) -> None:
+        """Take a role from the version that holds it, if any does."""
+        ...
+
     def quarantine(self, model: str, version: int, reason: str | None) -> None:
         """Remember why a version must not be offered again, or forget it (`None`)."""
         ...
