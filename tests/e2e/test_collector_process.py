@@ -12,15 +12,20 @@ from serving_process import TOKEN, free_port, running
 
 pytestmark = pytest.mark.e2e
 
-AUTHORIZED = {"authorization": f"Bearer {TOKEN}"}
+FEEDBACK_TOKEN = "a-token-for-outcomes"
+AUTHORIZED = {
+    "predictions": {"authorization": f"Bearer {TOKEN}"},
+    "outcomes": {"authorization": f"Bearer {FEEDBACK_TOKEN}"},
+}
 
 
 @pytest.fixture
 def arguments(tmp_path):
     (tmp_path / "token").write_text(TOKEN + "\n")
+    (tmp_path / "feedback-token").write_text(FEEDBACK_TOKEN)
     return [
-        *("--store", str(tmp_path / "outcomes.sqlite")),
-        *("--token-file", str(tmp_path / "token"), "--attribution-window-s", "10"),
+        *("--store", str(tmp_path / "outcomes.sqlite"), "--attribution-window-s", "10"),
+        *("--token-file", str(tmp_path / "token"), "--feedback-token-file", str(tmp_path / "feedback-token")),
     ]
 
 
@@ -39,7 +44,7 @@ def outcome(i, label=1):
 
 
 def tell(client, what, items):
-    return client.post(f"/v1/{what}", json=items, headers=AUTHORIZED)
+    return client.post(f"/v1/{what}", json=items, headers=AUTHORIZED[what])
 
 
 def counts(client):
@@ -59,10 +64,10 @@ def test_predictions_and_outcomes_join_and_are_counted(arguments):
         assert process.wait(10) == 0
 
 
-def test_only_those_with_the_token_may_tell_anything(arguments):
+def test_each_token_opens_one_route_and_nothing_else_does(arguments):
     with collector(arguments) as (_, client):
-        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": TOKEN}):
-            for what in ("predictions", "outcomes"):
+        for what, other in (("predictions", "outcomes"), ("outcomes", "predictions")):
+            for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": TOKEN}, AUTHORIZED[other]):
                 refused = client.post(f"/v1/{what}", json=[outcome(1)], headers=headers)
                 assert refused.status_code == 401
                 assert "Bearer" in refused.json()["error"]
@@ -82,10 +87,10 @@ def test_what_cannot_be_read_is_counted_and_the_rest_is_kept(arguments):
         assert (answer["accepted"], answer["malformed"]) == (1, 4)
         assert "Invalid enum value 2" in answer["errors"][0]
         for body in (b"nonsense", b'{"request_id": "r1"}', b'[{"time_s": NaN}]'):
-            assert client.post("/v1/outcomes", content=body, headers=AUTHORIZED).status_code == 400
+            assert client.post("/v1/outcomes", content=body, headers=AUTHORIZED["outcomes"]).status_code == 400
         assert counts(client) == {"malformed": 7, "pending": 1}
         assert tell(client, "predictions", [prediction(1), {}]).status_code == 400
-        assert client.post("/v1/outcomes", content=b" " * 8_000_001, headers=AUTHORIZED).status_code == 413
+        assert client.post("/v1/outcomes", content=b" " * 8_000_001, headers=AUTHORIZED["outcomes"]).status_code == 413
         assert client.get("/v1/nothing").status_code == 404
         assert counts(client)["pending"] == 1
 
@@ -117,6 +122,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_it_is_killed(arguments):
     ("change", "code", "says"),
     [
         ({"--token-file": "missing/token"}, 2, "missing/token"),
+        ({"--feedback-token-file": "missing/token"}, 2, "missing/token"),
         ({"--store": "missing/store"}, 7, "missing/store"),
         ({"--host": "192.0.2.1"}, 7, "192.0.2.1"),
     ],

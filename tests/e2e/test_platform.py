@@ -50,7 +50,9 @@ class Live:
             self.declaration, self.registry, self.folder, port=spec.port, allow_faults=True, notify=self.told.append
         )
         self.platform = await self._open.enter_async_context(starting)
-        self.traffic = Traffic(Market(0), self.platform.route_url, self.platform.token, rps=RPS, slo_latency_ms=500.0)
+        self.traffic = Traffic(
+            Market(0), self.platform.route_url, self.platform.feedback_token, rps=RPS, slo_latency_ms=500.0
+        )
         await self._open.enter_async_context(self.traffic.flowing())
 
     def __enter__(self):
@@ -158,3 +160,11 @@ def test_a_champion_that_is_killed_is_back_within_seconds(live):
     tally = live.traffic.tally
     assert tally.versions[champion].requests > 0.8 * RPS
     assert tally.versions[champion].failed == 0
+
+
+def test_the_feedback_token_opens_the_feedback_and_nothing_else(live):
+    opened = {"authorization": f"Bearer {live.platform.feedback_token}"}
+    assert httpx.post(f"{live.platform.route_url}/feedback", json=[], headers=opened).is_success
+    assert httpx.post(f"{live.platform.collector_url}/v1/predictions", json=[], headers=opened).status_code == 401
+    assert httpx.put(live.platform.fault_url(live.champion), json={}, headers=opened).status_code == 401
+    assert (live.folder / "feedback-token").stat().st_mode & 0o077 == 0

@@ -13,10 +13,10 @@ def test_a_store_that_fails_is_503_so_that_the_batch_is_sent_again(tmp_path):
 
     async def tell(app):
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://collector") as client:
-            return await client.post("/v1/outcomes", json=[outcome], headers={"authorization": "Bearer secret"})
+            return await client.post("/v1/outcomes", json=[outcome], headers={"authorization": "Bearer of-outcomes"})
 
     with OutcomeStore(tmp_path / "store", 10.0) as store:
-        app = Collector(store, "secret")
+        app = Collector(store, "of-predictions", "of-outcomes")
         store._db.execute("CREATE TRIGGER full BEFORE INSERT ON outcomes BEGIN SELECT RAISE(ABORT, 'disk full'); END")
         failed = asyncio.run(tell(app))
         assert failed.status_code == 503

@@ -157,7 +157,7 @@ async def _live(
             )
             running = await stack.enter_async_context(starting)
         run.traffic = traffic = Traffic(
-            market, running.route_url, running.token, rps=TRAFFIC_RPS, slo_latency_ms=spec.slo.latency_p99_ms
+            market, running.route_url, running.feedback_token, rps=TRAFFIC_RPS, slo_latency_ms=spec.slo.latency_p99_ms
         )
         async with traffic.flowing():
             with run.step("warm-up"):

@@ -69,10 +69,12 @@ class Tally:
 class Traffic:
     """Live traffic on a route, at `rps` requests a second."""
 
-    def __init__(self, market: Market, route_url: str, token: str, *, rps: float, slo_latency_ms: float) -> None:
+    def __init__(
+        self, market: Market, route_url: str, feedback_token: str, *, rps: float, slo_latency_ms: float
+    ) -> None:
         self._market = market
         self._route_url = route_url
-        self._token = token
+        self._feedback_token = feedback_token
         self._interval_s = 1 / rps
         self._slo_latency_ms = slo_latency_ms
         self._flowing = False
@@ -170,7 +172,7 @@ class Traffic:
         due = [outcome for when_s, outcome in self._clicks if when_s <= due_s]
         if not due:
             return
-        headers = {"authorization": f"Bearer {self._token}"}
+        headers = {"authorization": f"Bearer {self._feedback_token}"}
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # sent again next time
             async with session.post(f"{self._route_url}/feedback", json=due, headers=headers) as answer:
                 if answer.ok:

@@ -43,6 +43,11 @@ class Platform:
     route_url: str
     collector_url: str
     token: str
+    """Opens control, the fault switches and the collector's predictions."""
+
+    feedback_token: str
+    """Opens the route's `/feedback`, and nothing else: for those who show the winners and see the clicks."""
+
     folder: Path
     helpers: tuple[Child, ...]
     """The processes beside the versions' own: the proxy and the collector."""
@@ -77,13 +82,13 @@ async def platform(
         RolloutError: there is no baseline to serve.
     """
     check_port_free(port, "the route", "spec.port of the declaration")
-    token_file = _write_token(folder / "token")
+    token_file, feedback_token_file = _write_token(folder / "token"), _write_token(folder / "feedback-token")
     collector_port, admin_port = free_port(), free_port()
     spec = declaration.spec
     async with contextlib.AsyncExitStack() as stack:
         collector = Child(
             "The outcome collector",
-            _collector_command(collector_port, folder, token_file, spec.attribution_window_s),
+            _collector_command(collector_port, folder, token_file, feedback_token_file, spec.attribution_window_s),
             folder / "log" / "collector.log",
         )
         stack.push_async_callback(collector.stop)
@@ -134,6 +139,7 @@ async def platform(
             route_url=f"http://127.0.0.1:{port}",
             collector_url=f"http://127.0.0.1:{collector_port}",
             token=token_file.read_text(),
+            feedback_token=feedback_token_file.read_text(),
             folder=folder,
             helpers=(collector, proxy),
         )
@@ -142,11 +148,14 @@ async def platform(
         yield running
 
 
-def _collector_command(port: int, folder: Path, token_file: Path, window_s: float) -> list[str]:
+def _collector_command(
+    port: int, folder: Path, token_file: Path, feedback_token_file: Path, window_s: float
+) -> list[str]:
     store = folder / "events.sqlite"
     return [
         *(sys.executable, "-m", "perch.signals.collector"),
         *("--port", str(port), "--store", str(store), "--token-file", str(token_file)),
+        *("--feedback-token-file", str(feedback_token_file)),
         *("--attribution-window-s", str(window_s)),
     ]
 
@@ -182,7 +191,7 @@ async def _answers(client: httpx.AsyncClient, url: str) -> bool:
 
 
 def _write_token(path: Path) -> Path:
-    """Make the token that control, feedback and fault switches ask for, readable by its owner only."""
+    """Make a token when there is none yet, readable by its owner only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or not path.read_text(encoding="utf-8").strip():
         draft = path.with_suffix(".tmp")

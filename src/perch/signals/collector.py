@@ -39,13 +39,21 @@ _outcome = msgspec.json.Decoder(Outcome)
 class Collector:
     """The ASGI application over one store.
 
-    `POST /v1/predictions` and `POST /v1/outcomes` take JSON lists and need the token; `GET /v1/summary`, `/metrics`
-    and `/healthz` only read counts and do not.
+    `POST /v1/predictions` and `POST /v1/outcomes` take JSON lists and need a token each: who shows the winners and
+    knows the clicks is not who may say what was predicted. `GET /v1/summary`, `/metrics` and `/healthz` only read
+    counts and need none.
     """
 
-    def __init__(self, store: OutcomeStore, token: str) -> None:
+    def __init__(self, store: OutcomeStore, token: str, feedback_token: str) -> None:
+        """Put the application together.
+
+        Args:
+            store: Where predictions and outcomes are kept.
+            token: The bearer token of predictions.
+            feedback_token: The bearer token of outcomes.
+        """
         self._store = store
-        self._token = token
+        self._tokens = {"/v1/predictions": token, "/v1/outcomes": feedback_token}
         self._thread = ThreadPoolExecutor(1, "outcomes")
         self._routes: dict[tuple[str, str], _Handler] = {
             ("POST", "/v1/predictions"): self._add_predictions,
@@ -78,7 +86,7 @@ class Collector:
             raise Refusal(404, f"There is no {scope['method']} {scope['path']} here; there are {known}.")
         headers: Headers = dict(scope["headers"])
         if scope["method"] == "POST":
-            asgi.require_token(headers, self._token)
+            asgi.require_token(headers, self._tokens[scope["path"]])
         return await handler(await asgi.read_body(receive, headers, BODY_LIMIT_BYTES))
 
     async def _add_predictions(self, body: bytes) -> tuple[bytes, bytes]:
@@ -155,14 +163,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--store", type=Path, required=True, help="SQLite file; made when it is not there")
-    parser.add_argument("--token-file", type=Path, required=True, help="file with the bearer token of both POSTs")
+    parser.add_argument("--token-file", type=Path, required=True, help="file with the bearer token of predictions")
+    parser.add_argument("--feedback-token-file", type=Path, required=True, help="file with that of outcomes")
     parser.add_argument(
         "--attribution-window-s", type=float, required=True, help="longest time to an outcome that counts"
     )
     options = parser.parse_args(arguments)
-    token = asgi.read_token(options.token_file)
+    token, feedback_token = asgi.read_token(options.token_file), asgi.read_token(options.feedback_token_file)
     with OutcomeStore(options.store, options.attribution_window_s) as store:
-        asgi.run(Collector(store, token), options.host, options.port, name="The collector")
+        asgi.run(Collector(store, token, feedback_token), options.host, options.port, name="The collector")
 
 
 if __name__ == "__main__":
