@@ -86,9 +86,14 @@ def test_what_cannot_be_read_is_counted_and_the_rest_is_kept(arguments):
         answer = tell(client, "outcomes", items).json()
         assert (answer["accepted"], answer["malformed"]) == (1, 4)
         assert "Invalid enum value 2" in answer["errors"][0]
-        for body in (b"nonsense", b'{"request_id": "r1"}', b'[{"time_s": NaN}]'):
+        broken = b'[{"request_id": "\xff", "label": 1, "time_s": 1}]'
+        assert client.post("/v1/outcomes", content=broken, headers=AUTHORIZED["outcomes"]).json()["malformed"] == 1
+        for body in (b"nonsense", b'{"request_id": "r1"}', b'[{"time_s": NaN}]', b"[" * 5_000):
             assert client.post("/v1/outcomes", content=body, headers=AUTHORIZED["outcomes"]).status_code == 400
-        assert counts(client) == {"malformed": 7, "pending": 1}
+        assert counts(client) == {"malformed": 9, "pending": 1}
+        for body in (b"[" * 5_000, b'[{"request_id": "\xff"}]'):
+            refused = client.post("/v1/predictions", content=body, headers=AUTHORIZED["predictions"])
+            assert refused.status_code == 400
         assert tell(client, "predictions", [prediction(1), {}]).status_code == 400
         assert client.post("/v1/outcomes", content=b" " * 8_000_001, headers=AUTHORIZED["outcomes"]).status_code == 413
         assert client.get("/v1/nothing").status_code == 404

@@ -24,7 +24,7 @@ def predicted(request_id, arm="stable", version="1", time_s=0.0):
 
 def counts(store):
     summary = store.summary()
-    return {r: n for r in ("joined", "pending", "late", "duplicate", "malformed") if (n := summary.count(r))}
+    return {r: n for r in ("joined", "pending", "late", "duplicate", "unknown", "malformed") if (n := summary.count(r))}
 
 
 def test_an_outcome_joins_its_prediction(store):
@@ -89,6 +89,76 @@ def test_a_failed_batch_leaves_nothing_behind(store):
         store.add_outcomes([Outcome("r1", 1, 1.0)], malformed=1)
     store._db.execute("DROP TRIGGER full")
     assert counts(store) == {}
+
+
+@pytest.fixture
+def past(tmp_path):
+    """A store whose clock is set by the test: `past.now_s`."""
+    with OutcomeStore(tmp_path / "past.sqlite", WINDOW_S, lambda: store.now_s) as store:
+        store.now_s = 0.0
+        yield store
+
+
+def at(store, now_s, predictions=(), outcomes=()):
+    """Tell a store these ids at a time, the outcomes first."""
+    store.now_s = now_s
+    store.add_outcomes([Outcome(one, 1, now_s) for one in outcomes])
+    store.add_predictions([predicted(one, time_s=now_s) for one in predictions])
+
+
+def rows(store):
+    return [store._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("predictions", "outcomes")]
+
+
+def test_an_outcome_that_no_prediction_claims_within_the_window_is_unknown_and_told_again_a_duplicate(past):
+    at(past, 0, ["r1"], ["nobody's"])
+    at(past, WINDOW_S, ["r2"])
+    assert counts(past) == {"pending": 1}
+    at(past, WINDOW_S + 61, ["r3"], ["nobody's"])
+    assert counts(past) == {"unknown": 1, "duplicate": 1}
+    at(past, WINDOW_S + 62, ["nobody's"])
+    assert counts(past) == {"unknown": 1, "duplicate": 1}
+    assert b'perch_outcomes_total{model="",version="",arm="",result="unknown"} 1\n' in render(past.summary())
+
+
+def test_what_is_two_windows_old_is_forgotten_and_stays_counted(past):
+    at(past, 0, ["r1"], ["r1", "never"])
+    at(past, 2 * WINDOW_S, ["r2"], ["r2"])
+    assert rows(past) == [2, 3]
+    at(past, 2 * WINDOW_S + 61, ["r3"])
+    assert rows(past) == [2, 1]
+    assert counts(past) == {"joined": 2, "unknown": 1}
+
+
+def test_the_file_stops_growing_after_two_windows(past):
+    pages = []
+    for now_s in range(0, 1_200, 10):
+        ids = [f"{now_s}-{i}" for i in range(100)]
+        at(past, now_s, ids, [*ids, *(f"nobody's {one}" for one in ids)])
+        pages.append(past._db.execute("PRAGMA page_count").fetchone()[0])
+    assert pages[-1] <= 1.1 * max(pages[: len(pages) // 3])
+    assert counts(past)["joined"] == 12_000
+    assert sum(counts(past).values()) == 24_000
+
+
+@pytest.mark.parametrize("time_s", [-1e12, 1e12])
+def test_a_wrong_clock_of_a_sender_neither_counts_an_outcome_twice_nor_keeps_it_for_ever(past, time_s):
+    at(past, 0, ["r1"])
+    for now_s in (0, 61, 122):
+        past.add_outcomes([Outcome("r1", 1, time_s), Outcome("nobody's", 1, time_s)])
+        at(past, now_s, [f"at {now_s}"])
+    assert sum(counts(past).values()) == 6
+    assert counts(past)["duplicate"] == 4
+    at(past, 4 * WINDOW_S, ["later"])
+    assert rows(past) == [1, 0]
+
+
+def test_an_outcome_is_kept_as_long_as_its_prediction_whatever_the_clocks_say(past):
+    past.now_s = -3 * WINDOW_S
+    past.add_outcomes([Outcome("r1", 1, 0.0)])
+    at(past, 0, ["r1"], ["r1"])
+    at(past, 61, ["r2"], ["r1"])
+    assert counts(past) == {"joined": 1, "duplicate": 2}
 
 
 def test_a_file_that_is_no_store_is_refused_with_what_to_do(tmp_path):

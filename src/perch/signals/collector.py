@@ -32,6 +32,7 @@ _T = TypeVar("_T")
 _Handler: TypeAlias = Callable[[bytes], Awaitable[tuple[bytes, bytes]]]
 
 _predictions = msgspec.json.Decoder(list[Prediction])
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
 _outcome = msgspec.json.Decoder(Outcome)
 
@@ -92,7 +93,7 @@ class Collector:
     async def _add_predictions(self, body: bytes) -> tuple[bytes, bytes]:
         try:
             batch = _predictions.decode(body)
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             raise Refusal(400, f"The body is no JSON list of predictions: {error}.") from None
         await self._in_thread(lambda: self._store.add_predictions(batch))
         return msgspec.json.encode({"accepted": len(batch)}), asgi.JSON
@@ -100,7 +101,7 @@ class Collector:
     async def _add_outcomes(self, body: bytes) -> tuple[bytes, bytes]:
         try:
             items = _raw_list.decode(body)
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             await self._in_thread(lambda: self._store.add_outcomes([], malformed=1))
             raise Refusal(400, f"The body is no JSON list of outcomes: {error}.") from None
         outcomes, complaints = _read_outcomes(items)
@@ -133,7 +134,7 @@ def _read_outcomes(items: list[msgspec.Raw]) -> tuple[list[Outcome], list[str]]:
     for number, item in enumerate(items):
         try:
             outcomes.append(_outcome.decode(item))
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             complaints.append(f"Outcome {number}: {error}.")
     return outcomes, complaints
 

@@ -43,8 +43,9 @@ EVENTS_DROPPED = "perch_events_dropped"
 """Counter without labels: prediction events given up because the buffer was full."""
 
 OUTCOME_JOINS = "perch_outcomes"
-"""Counter, further label `result`: outcomes by what became of them, `joined`, `late`, `duplicate` or `malformed`. The
-labels of the latter two are empty: they belong to no prediction."""
+"""Counter, further label `result`: outcomes by what became of them, `joined`, `late`, `duplicate`, `unknown` or
+`malformed`. The labels of the latter three are empty: they belong to no prediction. An outcome is unknown when no
+prediction has its id by the end of the attribution window, or none any more: predictions are kept for two windows."""
 
 OUTCOMES_PENDING = "perch_outcomes_pending"
 """Gauge without labels: outcomes that wait for their prediction. With `OUTCOME_JOINS` they are all that came in."""

@@ -5,11 +5,16 @@ acknowledged, and a batch that is sent again changes nothing but the number of d
 
 A mirrored request is scored twice under one request id. So a prediction's key is the request id *and* whether it was
 the shadow's; outcomes join the live one, because only that was seen.
+
+Nothing is kept for ever. An outcome whose prediction has not come within an attribution window is settled as unknown,
+and what is two windows old is forgotten: a prediction by its own time, an outcome by when it came, because its sender
+can write any time into it. An outcome is kept at least as long as its prediction, so none is counted twice.
 """
 
 import json
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -25,10 +30,12 @@ CREATE TABLE IF NOT EXISTS predictions (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outcomes (
     request_id TEXT PRIMARY KEY, label INTEGER NOT NULL, time_s REAL NOT NULL, value REAL NOT NULL,
+    arrived_s REAL NOT NULL,
     result TEXT NOT NULL DEFAULT 'pending',
     model TEXT NOT NULL DEFAULT '', version TEXT NOT NULL DEFAULT '', arm TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS pending ON outcomes (request_id) WHERE result = 'pending';
+CREATE INDEX IF NOT EXISTS arrived ON outcomes (arrived_s);
 CREATE TABLE IF NOT EXISTS tallies (
     result TEXT NOT NULL, model TEXT NOT NULL, version TEXT NOT NULL, arm TEXT NOT NULL,
     outcomes INTEGER NOT NULL, clicks INTEGER NOT NULL,
@@ -47,6 +54,21 @@ WHERE prediction.request_id = outcomes.request_id AND prediction.shadow = 0 AND 
 RETURNING result, model, version, arm, label
 """
 
+_SETTLE_UNKNOWN = """
+UPDATE outcomes SET result = 'unknown'
+WHERE result = 'pending' AND arrived_s < :now_s - :window_s
+"""
+
+_FORGET_PREDICTIONS = "DELETE FROM predictions WHERE time_s < :now_s - 2 * :window_s"
+
+_FORGET_OUTCOMES = """
+DELETE FROM outcomes
+WHERE arrived_s < :now_s - 2 * :window_s
+  AND NOT EXISTS (SELECT * FROM predictions WHERE predictions.request_id = outcomes.request_id)
+"""
+
+_SWEEP_INTERVAL_S = 60.0
+
 _TALLY = """
 INSERT INTO tallies VALUES (?, ?, ?, ?, 1, ?)
 ON CONFLICT DO UPDATE SET outcomes = outcomes + 1, clicks = clicks + excluded.clicks
@@ -58,10 +80,11 @@ class Tally:
     """How many outcomes came to one result."""
 
     result: str
-    """`joined`, `late` (outside the attribution window), `duplicate` (an id that was told before) or `malformed`."""
+    """`joined`, `late` (outside the attribution window), `duplicate` (an id that was told before), `unknown` (no
+    prediction has this id) or `malformed`."""
 
     model: str
-    """Model, version and arm made the prediction; empty for a duplicate or malformed outcome."""
+    """Model, version and arm made the prediction; empty for an outcome that belongs to none."""
 
     version: str
     arm: str
@@ -85,17 +108,20 @@ class Summary:
 class OutcomeStore:
     """Predictions and outcomes of one service in one SQLite file. One thread at a time."""
 
-    def __init__(self, path: Path, attribution_window_s: float) -> None:
+    def __init__(self, path: Path, attribution_window_s: float, clock: Callable[[], float] = time.time) -> None:
         """Open or create the store.
 
         Args:
             path: The SQLite file; its folder must exist.
             attribution_window_s: An outcome this long after its prediction, in seconds, still belongs to it.
+            clock: Says when outcomes come, in seconds since the epoch.
 
         Raises:
             PlatformError: the file cannot be opened or is not such a store.
         """
         self._window_s = attribution_window_s
+        self._clock = clock
+        self._next_sweep_s = float("-inf")
         try:
             self._db = sqlite3.connect(path, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -113,7 +139,10 @@ class OutcomeStore:
         self._db.close()
 
     def add_predictions(self, predictions: Sequence[Prediction]) -> None:
-        """Store predictions, and join the outcomes that waited for them. One that is known already is ignored."""
+        """Store predictions, and join the outcomes that waited for them. One that is known already is ignored.
+
+        Now and then, what is too old to matter is settled and forgotten.
+        """
         with self._db:
             self._db.executemany(
                 "INSERT OR IGNORE INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -123,11 +152,14 @@ class OutcomeStore:
                 ],
             )
             self._settle([p.request_id for p in predictions])
+            now_s = max((p.time_s for p in predictions), default=float("-inf"))
+            if now_s > self._next_sweep_s:
+                self._sweep(now_s)
 
     def add_outcomes(self, outcomes: Sequence[Outcome], malformed: int = 0) -> None:
         """Store outcomes and join those whose prediction is known; `malformed` more could not be read."""
-        rows = [(o.request_id, o.label, o.time_s, o.value) for o in outcomes]
-        insert = "INSERT OR IGNORE INTO outcomes (request_id, label, time_s, value) VALUES (?, ?, ?, ?)"
+        rows = [(o.request_id, o.label, o.time_s, o.value, self._clock()) for o in outcomes]
+        insert = "INSERT OR IGNORE INTO outcomes (request_id, label, time_s, value, arrived_s) VALUES (?, ?, ?, ?, ?)"
         with self._db:
             new = self._db.executemany(insert, rows).rowcount if rows else 0
             self._tally([("duplicate", "", "", "", 0)] * (len(rows) - new))
@@ -143,6 +175,14 @@ class OutcomeStore:
     def _settle(self, request_ids: list[str]) -> None:
         settled = self._db.execute(_SETTLE, {"window_s": self._window_s, "request_ids": json.dumps(request_ids)})
         self._tally(settled.fetchall())
+
+    def _sweep(self, now_s: float) -> None:
+        times = {"now_s": now_s, "window_s": self._window_s}
+        unknown = self._db.execute(_SETTLE_UNKNOWN, times).rowcount
+        self._tally([("unknown", "", "", "", 0)] * unknown)
+        self._db.execute(_FORGET_PREDICTIONS, times)
+        self._db.execute(_FORGET_OUTCOMES, times)
+        self._next_sweep_s = now_s + _SWEEP_INTERVAL_S
 
     def _tally(self, results: list[tuple[str, str, str, str, int]]) -> None:
         self._db.executemany(_TALLY, results)
