@@ -88,9 +88,10 @@ async def run(declaration_file: Path, folder: Path, *, allow_faults: bool, mlflo
     _end_on_signals()
     declaration = load_declaration(declaration_file)
     route_url = f"http://127.0.0.1:{declaration.spec.port}"
-    write_record(Record(ProcessId.of(os.getpid()), (), 0, route_url, None), folder)
     registry = open_registry(folder)
     async with contextlib.AsyncExitStack() as stack:
+        stack.callback((folder / RECORD).unlink, missing_ok=True)
+        write_record(Record(ProcessId.of(os.getpid()), (), 0, route_url, None), folder)
         if mlflow_port is not None:
             check_port_free(mlflow_port, "MLflow's page", "--mlflow-port")
             page = Child("MLflow", _mlflow_command(folder, mlflow_port), folder / "log" / "mlflow.log", _MLFLOW_ENV)
