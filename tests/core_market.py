@@ -27,6 +27,10 @@ class Version:
     score_sd: float = 1.0
     silent: bool = False
 
+    def evaluate(self, rng) -> tuple[int, ...]:
+        """Histogram of the scores of 6,000 rows."""
+        return replace(self, error_rate=0.0).serve(6_000, rng).scores
+
     def serve(self, requests: int, rng) -> Counts:
         if self.silent:
             return Counts.none(GRID)
@@ -62,6 +66,12 @@ class Market:
     stable: Behaviour = ALWAYS_GOOD
     baseline: Behaviour = ALWAYS_GOOD
     arms: frozenset[Arm] = TWO_ARMS
+    evaluated: tuple[Version, Version] = (GOOD, GOOD)
+    """How champion and canary answered in their evaluations."""
+
+    before: int = 20_000
+    """Requests that the champion answered before the rollout."""
+
     rps: float = 100.0
     seed: int = 0
     delay: int = 0
@@ -73,8 +83,9 @@ class Market:
 
     def __post_init__(self):
         self.rng = np.random.default_rng(self.seed)
-        before = self.stable(Phase.SHADOW, 0.0).serve(20_000, self.rng)
-        self.reference = reference(before, GRID, SLO, None)
+        before = self.stable(Phase.SHADOW, 0.0).serve(self.before, self.rng)
+        champion, canary = (version.evaluate(self.rng) for version in self.evaluated)
+        self.reference = reference(before, GRID, SLO, (champion, canary))
         self.state = begin(self.policy, SLO, self.reference, self.arms, 1_000.0)
         self.in_force = deque([self.state.weights] * (self.delay + 1))
         self.tick = 0

@@ -37,7 +37,7 @@ def counts_of(requests):
 
 
 STABLE = counts_of([(i % 20, 10 + i % 50) for i in range(2_000)])
-REFERENCE = reference(STABLE, GRID, SLO, None)
+REFERENCE = reference(STABLE, GRID, SLO, (STABLE.scores, STABLE.scores))
 
 answers = st.tuples(st.sampled_from([2, 11, 14, SLOW_BIN]), st.sampled_from([12, 30, 55]))
 requests = st.lists(st.one_of(st.just((2, 30)), answers, st.none()), max_size=40)

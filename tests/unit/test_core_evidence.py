@@ -13,7 +13,7 @@ from perch.core.types import Counts, Grid
 SLO = Slo(latency_p99_ms=10.0)
 GRID = Grid(latency_ms=(1.0, 5.0, 10.0, 20.0), score_logit=(-2.0, 0.0, 2.0))
 STABLE = Counts(1_000, 0, (500, 300, 190, 10, 0), (250, 250, 250, 250))
-REFERENCE = reference(STABLE, GRID, SLO, expected=(1.0, 1.0, 2.0, 0.5))
+REFERENCE = reference(STABLE, GRID, SLO, ((2_500,) * 4, (2_000, 2_000, 5_000, 1_000)))
 FULL = full_family(REFERENCE, Policy())
 
 

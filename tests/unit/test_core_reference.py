@@ -37,46 +37,52 @@ def test_a_quantile_beyond_the_last_edge_is_left_out():
     assert edges_ms(reference(overflow, GRID, SLO, None)) == [100.0]
 
 
-def test_few_counts_leave_failures_and_the_slo():
-    ref = reference(counts({20.0: 99}, {-4.0: 99}), GRID, SLO, None)
+def rows(where):
+    """A histogram from {logit: rows}."""
+    return counts(scores=where).scores
+
+
+EVEN = rows({-8 + i / 2: 300 for i in range(20)})
+MANY = counts({2.0: 500, 50.0: 500})
+
+
+def test_few_counts_leave_failures_the_slo_and_the_scores():
+    ref = reference(counts({20.0: 99}), GRID, SLO, (EVEN, EVEN))
     assert edges_ms(ref) == [100.0]
+    assert len(ref.score_starts) == 10
+    assert [what.split()[0] for what in ref.untested] == ["latency"]
+
+
+def test_score_bins_are_the_deciles_of_the_champions_evaluation_whatever_it_answered_before():
+    ref = reference(counts(), GRID, SLO, (EVEN, EVEN))
+    assert [sum(EVEN[a:b]) for a, b in ref.score_ranges()] == [600] * 10
+    assert ref.score_starts[0] == 0
+    assert list(ref.score_ranges())[-1][1] == len(EVEN)
+    assert ref.expected == (1.0,) * 10
+
+
+def test_the_prediction_is_the_ratio_of_the_shares_in_both_evaluations():
+    ref = reference(MANY, GRID, SLO, (rows({-4.0: 3_600, 0.0: 2_400}), rows({-4.0: 600, 0.0: 2_400})))
+    assert ref.expected == pytest.approx((0.2 / 0.6, 0.8 / 0.4))
+    assert ref.untested == ()
+
+
+def test_a_bin_with_few_rows_of_either_version_is_joined_with_its_neighbour():
+    canary = rows({-8 + i / 2: 300 for i in range(3, 17)})
+    ref = reference(MANY, GRID, SLO, (EVEN, canary))
+    held = [(sum(EVEN[a:b]), sum(canary[a:b])) for a, b in ref.score_ranges()]
+    assert held == [(1_200, 300), *[(600, 600)] * 6, (1_200, 300)]
+    assert ref.expected[0] == pytest.approx(300 / 4_200 / (1_200 / 6_000))
+
+
+@pytest.mark.parametrize(
+    "evaluated", [None, ((), ()), ((0,), (0,)), (EVEN, (0,) * len(EVEN)), (EVEN, rows({-4.0: 6_000}))]
+)
+def test_scores_are_not_tested_and_it_is_told_where_the_evaluations_predict_nothing(evaluated):
+    ref = reference(MANY, GRID, SLO, evaluated)
     assert ref.score_starts == ref.expected == ()
     assert list(ref.score_ranges()) == []
-
-
-def test_score_bins_are_deciles_that_all_hold_something():
-    stable = counts(scores={-8 + i / 2: 100 for i in range(20)})
-    ref = reference(stable, GRID, SLO, None)
-    held = [sum(stable.scores[a:b]) for a, b in ref.score_ranges()]
-    assert held == [200] * 10
-    assert ref.score_starts[0] == 0
-    assert list(ref.score_ranges())[-1][1] == len(stable.scores)
-
-
-def test_lumpy_scores_make_fewer_bins():
-    stable = counts(scores={-4.0: 700, 0.0: 300})
-    assert [sum(stable.scores[a:b]) for a, b in reference(stable, GRID, SLO, None).score_ranges()] == [700, 300]
-
-
-def test_constant_scores_have_nothing_to_compare():
-    assert reference(counts(scores={-4.0: 1_000}), GRID, SLO, None).score_starts == ()
-
-
-def test_the_predicted_ratio_is_averaged_by_the_stable_arm_and_drawn_towards_one():
-    stable = counts(scores={-4.0: 600, 0.0: 400})
-    ratios = [1.0] * len(stable.scores)
-    ratios[GRID.score_logit.index(-4.0)] = 0.5
-    ratios[GRID.score_logit.index(0.0)] = 1.75
-    low, high = reference(stable, GRID, SLO, tuple(ratios)).expected
-    assert low == pytest.approx((600 * 0.5 + 50) / 650)
-    assert high == pytest.approx((400 * 1.75 + 50) / 450)
-
-
-def test_predicted_ratios_are_clipped_to_four_either_way():
-    stable = counts(scores={-4.0: 60_000, 0.0: 40_000})
-    ratios = [0.0] * len(stable.scores)
-    ratios[GRID.score_logit.index(0.0)] = 90.0
-    assert reference(stable, GRID, SLO, tuple(ratios)).expected == (0.25, 4.0)
+    assert [what.split(",")[0] for what in ref.untested] == ["scores"]
 
 
 def test_an_slo_that_nobody_counts_is_refused():
@@ -84,8 +90,7 @@ def test_an_slo_that_nobody_counts_is_refused():
         reference(counts(), GRID, Slo(latency_p99_ms=37.0), None)
 
 
-@pytest.mark.parametrize("expected", [None, (1.0, 1.0)])
-def test_counts_on_another_grid_are_refused(expected):
-    other = Grid(latency_ms=(50.0, 100.0), score_logit=(0.0,)) if expected is None else GRID
+def test_counts_on_another_grid_are_refused():
+    other = Grid(latency_ms=(50.0, 100.0), score_logit=(0.0,))
     with pytest.raises(RolloutError, match="grid"):
-        reference(counts(), other, SLO, expected)
+        reference(counts(), other, SLO, None)

@@ -130,6 +130,20 @@ def test_constant_scores_are_found_in_seconds():
         assert market.seconds <= 10
 
 
+@pytest.mark.parametrize("before", [0, 150, 500, 20_000])
+@pytest.mark.parametrize("sd", [0.6, 0.9, 1.5])
+def test_a_canary_that_scores_as_evaluated_is_no_harm_however_little_the_champion_answered_before(before, sd):
+    other = Version(score_sd=sd)
+    for market in markets(3, canary=always(other), evaluated=(GOOD, other), before=before, rps=150.0):
+        market.run(90)
+        assert market.state.outcome is None, market.sentence
+
+
+def test_constant_scores_are_found_when_the_champion_has_answered_nothing_yet():
+    for market in markets(3, canary=always(Version(score_mean=-3.0, score_sd=1e-9)), before=0):
+        assert market.run(60).cause is Cause.HARM
+
+
 def test_doubled_latency_is_found_in_shadow():
     for market in markets(10, canary=always(Version(median_ms=30.0))):
         assert market.run(60).cause is Cause.HARM

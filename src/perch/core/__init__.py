@@ -1,6 +1,6 @@
 """The rollout engine: counts in, a decision with its reason out. Pure.
 
-    ref = reference(stable_counts, grid, slo, expected=None)
+    ref = reference(stable_counts, grid, slo, evaluated=(champion_histogram, canary_histogram))
     state = begin(policy, slo, ref, arms={Arm.STABLE, Arm.CANARY}, now_s=...)
     while state.phase is not Phase.DONE:
         state, decision = decide(state, observation, policy)

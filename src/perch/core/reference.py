@@ -1,7 +1,12 @@
 """What is fixed before a rollout begins: which latencies and which scores the arms are compared at.
 
-The edges come from the stable arm's counts before the rollout, never from what is tested: an edge chosen by looking at
-the canary would void the error bound.
+The latency edges come from the stable arm's counts before the rollout, never from what is tested: an edge chosen by
+looking at the canary would void the error bound.
+
+A new model is meant to score differently, so "differs from the champion" is no harm by itself. Both versions were
+evaluated on rows of the same kind; the ratio of their score histograms is what the rollout may expect to see live. A
+feature that arrives otherwise than in training, or a model that answers a constant, breaks it. The prediction is taken
+as it is: drawn towards "as the champion" it would convict a version that scores as it did in evaluation.
 """
 
 from bisect import bisect_left
@@ -15,8 +20,9 @@ from perch.errors import RolloutError
 
 _QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
 _FEWEST = 100  # answers below which the stable arm's quantiles say too little
-_PRIOR = 50.0  # weight, in scores, of the prediction that both versions score alike
-_LARGEST_EXPECTED = 4.0
+_FEWEST_ROWS = 200  # of each version in a score bin: the predicted ratio has an error of about 10 % then
+
+Histogram = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,16 @@ class Reference:
     """For each tested score bin, how many times as often the canary is predicted to hit it as the stable arm."""
 
     @property
+    def untested(self) -> tuple[str, ...]:
+        """What this rollout cannot see, in words; empty when everything is tested."""
+        what = []
+        if not self.score_starts:
+            what.append("scores, for the evaluations of both versions do not say what to expect")
+        if self.latency_edges == (self.slo_edge,):
+            what.append("latency other than the SLO's, for the champion has answered too little")
+        return tuple(what)
+
+    @property
     def slo_edge(self) -> int:
         """Index into `grid.latency_ms` of the SLO limit."""
         return self.grid.latency_ms.index(self.slo.latency_p99_ms)
@@ -46,36 +62,36 @@ class Reference:
         return pairwise((*self.score_starts, len(self.grid.score_logit) + 1)) if self.score_starts else iter(())
 
 
-def reference(stable: Counts, grid: Grid, slo: Slo, expected: tuple[float, ...] | None) -> Reference:
-    """Fix the events of a rollout from what the stable arm counted before it.
+def reference(stable: Counts, grid: Grid, slo: Slo, evaluated: tuple[Histogram, Histogram] | None) -> Reference:
+    """Fix the events of a rollout from what is known before it.
 
     Args:
-        stable: Counts on `grid`, over minutes at least. With fewer than 100 answers only failures and the SLO are
-            tested.
+        stable: What the stable arm counted on `grid`, over minutes at least. With fewer than 100 answers no latency but
+            the SLO's is tested.
         grid: Histogram edges; the SLO's latency limit must be one of them.
         slo: What users were promised.
-        expected: For each score bin of the grid, how many times as often the canary hits it as the stable arm in the
-            evaluation of both versions (`len(grid.score_logit) + 1` numbers). `None`: as often.
+        evaluated: Scores of the champion and of the canary in the evaluation of each, by score bin of the grid
+            (`len(grid.score_logit) + 1` numbers each). Without them, or on another grid, scores are not tested.
 
     Raises:
-        RolloutError: the SLO limit is no edge of the grid, or the counts or `expected` do not fit it.
+        RolloutError: the SLO limit is no edge of the grid, or the counts do not fit it.
     """
     if slo.latency_p99_ms not in grid.latency_ms:
         raise RolloutError(
             f"The SLO limit of {slo.latency_p99_ms:g} ms is no edge of the latency histogram, so nobody counts what is"
             " slower. Deploy the arms with a histogram that has this edge."
         )
-    if not stable.fits(grid) or (expected is not None and len(expected) != len(stable.scores)):
+    if not stable.fits(grid):
         raise RolloutError("The counts before the rollout were not taken on its histogram grid. Use one grid for both.")
-    starts = _score_starts(stable.scores)
-    ratios = expected or (1.0,) * len(stable.scores)
-    stops = (*starts[1:], len(stable.scores))
+    champion, canary = evaluated or ((), ())
+    fits = len(champion) == len(canary) == len(grid.score_logit) + 1
+    starts = _score_starts(champion, canary) if fits else ()
     return Reference(
         grid=grid,
         slo=slo,
         latency_edges=_latency_edges(stable, grid, slo),
         score_starts=starts,
-        expected=tuple(_ratio(stable.scores[a:b], ratios[a:b]) for a, b in zip(starts, stops, strict=False)),
+        expected=_expected(champion, canary, starts),
     )
 
 
@@ -92,18 +108,26 @@ def _latency_edges(stable: Counts, grid: Grid, slo: Slo) -> tuple[int, ...]:
     return tuple(sorted(edges))
 
 
-def _score_starts(scores: tuple[int, ...]) -> tuple[int, ...]:
-    """Start a new bin after each decile; snapped to the grid, several deciles may fall on one edge and become one."""
-    cumulative = tuple(accumulate(scores))
-    if cumulative[-1] < _FEWEST:
-        return ()
+def _score_starts(champion: Histogram, canary: Histogram) -> tuple[int, ...]:
+    """Start a new bin after each decile of the champion's, unless one of the versions has too few rows in it.
+
+    Such a bin is joined with the next: a ratio of few rows predicts little. With fewer than two bins nothing is tested.
+    """
+    cumulative = tuple(accumulate(champion))
     ends = {bisect_left(cumulative, tenth * cumulative[-1] / 10) for tenth in range(1, 10)}
-    starts = (0, *sorted(end + 1 for end in ends if cumulative[end] < cumulative[-1]))
-    return starts if len(starts) > 1 else ()
+    starts = [0]
+    for start in sorted(end + 1 for end in ends):
+        if _has_rows(champion, canary, starts[-1], start) and _has_rows(champion, canary, start, len(champion)):
+            starts.append(start)
+    return tuple(starts) if len(starts) > 1 else ()
 
 
-def _ratio(counts: tuple[int, ...], ratios: tuple[float, ...]) -> float:
-    """Average the predicted ratios of a bin by the stable arm's counts, drawn towards 1 by `_PRIOR` further scores."""
-    hits = sum(n * ratio for n, ratio in zip(counts, ratios, strict=True))
-    smoothed = (hits + _PRIOR) / (sum(counts) + _PRIOR)
-    return min(max(smoothed, 1 / _LARGEST_EXPECTED), _LARGEST_EXPECTED)
+def _has_rows(champion: Histogram, canary: Histogram, start: int, stop: int) -> bool:
+    return min(sum(champion[start:stop]), sum(canary[start:stop])) >= _FEWEST_ROWS
+
+
+def _expected(champion: Histogram, canary: Histogram, starts: tuple[int, ...]) -> tuple[float, ...]:
+    """Ratio of the shares of the same bins in both evaluations."""
+    bins = pairwise((*starts, len(champion))) if starts else ()
+    scale = sum(champion) / max(sum(canary), 1)
+    return tuple(scale * sum(canary[start:stop]) / sum(champion[start:stop]) for start, stop in bins)

@@ -23,10 +23,10 @@ from perch.adapters.metrics.port import MetricsSource
 from perch.adapters.registry.port import ModelRegistry, ModelVersion, Role
 from perch.adapters.traffic.port import TrafficRouter
 from perch.core import Policy, Slo, begin, decide, reference
+from perch.core.reference import Histogram
 from perch.core.types import Action, Arm, Command, Counts, Decision, Grid, Phase, Weights
 from perch.errors import RegistryError, RolloutError
 from perch.rollout.attempt import Attempt, Standing, Totals, load, save
-from perch.rollout.expectation import expected_ratio
 from perch.rollout.ledger import Ledger
 from perch.signals.observe import observe
 
@@ -172,9 +172,12 @@ class Service:
         return wanted, await asyncio.to_thread(self._ports.registry.get, self._model, self._standing.champion)
 
     async def _release(self, wanted: ModelVersion, champion: ModelVersion, policy: Policy, now_s: float) -> str:
-        attempt = self._begin(wanted.version, policy, expected_ratio(wanted, champion), await self._totals(), now_s)
+        evaluated = (champion.score_histogram, wanted.score_histogram)
+        attempt = self._begin(wanted.version, policy, evaluated, await self._totals(), now_s)
         self._last, self._command, self._settled, self._missed = None, None, False, 0
         self._ledger(attempt).begin(attempt)
+        for what in attempt.state.reference.untested:
+            self._ledger(attempt).note(now_s, f"Not tested in this rollout: {what}.")
         self._remember(self._standing.after(attempt))
         await self._route(self._standing)
         return attempt.name
@@ -315,10 +318,10 @@ class Service:
         return Standing(self._model, champion=champion.version, baseline=baseline.version)
 
     def _begin(
-        self, version: int, policy: Policy, expected: tuple[float, ...] | None, totals: Totals, now_s: float
+        self, version: int, policy: Policy, evaluated: tuple[Histogram, Histogram], totals: Totals, now_s: float
     ) -> Attempt:
         standing = self._standing
-        fixed = reference(self._live_counts(totals, standing.champion), self._grid, self._slo, expected)
+        fixed = reference(self._live_counts(totals, standing.champion), self._grid, self._slo, evaluated)
         arms = [Arm.STABLE, Arm.CANARY] + ([Arm.BASELINE] if standing.baseline != standing.champion else [])
         tries = len(list((self._folder / "rollouts").glob(f"v{version}-*")))
         return Attempt(
