@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from perch.core import Policy, Slo, State, begin, decide, reference
-from perch.core.types import Arm, Command, Counts, Decision, Observation, Phase, Weights
+from perch.core.types import Action, Arm, Command, Counts, Decision, Observation, Phase, Weights
 from perch.signals.names import grid
 
 SLO = Slo(latency_p99_ms=100.0)
@@ -78,6 +78,7 @@ class Market:
     commands: dict[int, Command] = field(default_factory=dict)
     edit: Callable[[Observation], Observation] = lambda observation: observation
     bad: int = 0
+    promoted_s: float | None = None
     decisions: list[Decision] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
 
@@ -105,6 +106,8 @@ class Market:
         observation = self.edit(Observation(self.tick, now_s, served, self.commands.get(self.tick)))
         self.observations.append(observation)
         self.state, decision = decide(self.state, observation, self.policy)
+        if decision.action is Action.PROMOTE:
+            self.promoted_s = self.state.now_s
         self.in_force.append(decision.weights)
         self.decisions.append(decision)
         return decision

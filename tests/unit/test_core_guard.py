@@ -22,7 +22,7 @@ def counts(requests, failed=0, slow=0):
 
 
 def guard(rate=0.001):
-    return Guard(since_s=0.0, rates=(rate, rate))
+    return Guard(rates=(rate, rate))
 
 
 @pytest.mark.parametrize("ratio", [1.5, 10.0, 100.0])
@@ -90,8 +90,8 @@ def test_rates_are_bounded_from_above_and_never_zero():
 
 
 def test_an_untried_canary_is_guarded_by_the_champions_rates():
-    tried = arm_guard(counts(1_000, failed=100), counts(5_000), REFERENCE, POLICY, 0.0)
-    untried = arm_guard(counts(10, failed=5), counts(5_000), REFERENCE, POLICY, 0.0)
+    tried = arm_guard(counts(1_000, failed=100), counts(5_000), REFERENCE, POLICY)
+    untried = arm_guard(counts(10, failed=5), counts(5_000), REFERENCE, POLICY)
     assert tried.rates[0] > 0.1
     assert untried.rates[0] < 0.01
-    assert arm_guard(counts(0), counts(0), REFERENCE, POLICY, 0.0).rates == (0.01, 0.01)
+    assert arm_guard(counts(0), counts(0), REFERENCE, POLICY).rates == (0.01, 0.01)

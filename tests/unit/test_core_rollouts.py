@@ -26,8 +26,8 @@ def changed_after_promotion(
 
     def behaviour(arm: Arm) -> Callable:
         def version(phase, elapsed_s):
-            guard = market[0].state.guard if market else None
-            since_s = market[0].state.now_s - guard.since_s if guard else -1.0
+            promoted = bool(market) and market[0].promoted_s is not None
+            since_s = market[0].state.now_s - market[0].promoted_s if promoted else -1.0
             return to if arm in arms_changed and from_s <= since_s < until_s else GOOD
 
         return version
@@ -38,7 +38,7 @@ def changed_after_promotion(
 
 
 def seconds_after_fault(market):
-    return market.state.now_s - market.state.guard.since_s - 20.0
+    return market.state.now_s - market.promoted_s - 20.0
 
 
 def alarms(market):
@@ -49,7 +49,7 @@ def test_an_identical_canary_is_never_rolled_back_and_promoted_soon_after_the_ba
     for market in markets(40):
         state = market.run(700, until=in_guard)
         assert state.phase is Phase.GUARD
-        assert state.now_s - state.live_since_s <= 320
+        assert market.seconds <= 380
 
 
 @pytest.mark.parametrize(("rps", "runs"), [(1.0, 40), (10.0, 40), (400.0, 15)])
@@ -201,13 +201,22 @@ def test_a_common_incident_is_nobodys_fault(arms):
 
 
 def test_a_short_burst_of_the_promoted_version_is_forgiven_once():
+    """Unless so much of it falls into the confirmation that it convicts."""
     ends = []
-    for seed in range(6):
+    for seed in range(10):
         market = changed_after_promotion(frozenset({Arm.CANARY}), FAILING, until_s=27.0, seed=seed)
-        state = market.run(700)
-        ends.append(state.outcome)
+        ends.append(market.run(700).outcome)
         assert alarms(market) <= 1
-    assert set(ends) == {Action.PROMOTE}
+    assert ends.count(Action.PROMOTE) >= 8
+
+
+def test_the_guard_is_not_over_after_a_time_without_requests():
+    market = Market(policy=replace(GUARDED, guard_s=1_200.0), arms=ALL_ARMS)
+    market.run(400, until=in_guard)
+    market.rps = 0.0
+    assert market.run(1_500).phase is Phase.GUARD
+    market.rps = 100.0
+    assert market.run(1_300).outcome is Action.PROMOTE
 
 
 def test_a_promoted_version_that_falls_silent_is_rolled_back():

@@ -111,12 +111,31 @@ def test_causes_of_no_data_are_told_apart_and_move_nothing(arms, why):
 def test_after_the_timeout_without_data_the_weight_is_given_back():
     started = market(30)
     assert started.state.data_s >= started.state.now_s - 1
-    _, before = follow(started, arms=nothing(), seconds=1_790.0)
-    state, decision = follow(started, arms=nothing(), seconds=1_801.0)
-    assert before.action is Action.HOLD
+    state, decision = started.state, None
+    for tick in range(1, 61):
+        assert decision is None or decision.action is Action.HOLD
+        state, decision = decide(state, Observation(30 + tick, 1_030.0 + 30 * tick, nothing()), LIVE_ONLY)
     assert (decision.action, state.cause, decision.verdict) == (Action.ROLL_BACK, Cause.INCONCLUSIVE, Verdict.NO_DATA)
     assert "inconclusive" in decision.sentence
     assert not state.cause.quarantines
+
+
+@pytest.mark.parametrize("arms", [nothing(), {}])
+def test_a_platform_that_was_off_does_not_end_a_rollout_for_want_of_data(arms):
+    state, decision = follow(market(30), arms=arms, seconds=3_600.0)
+    assert decision.action is Action.HOLD
+    assert state.cause is None
+
+
+@pytest.mark.parametrize("phase", [Phase.SHADOW, Phase.RAMP, Phase.GUARD])
+def test_an_hour_in_which_the_platform_was_off_counts_for_thirty_seconds(phase):
+    started = Market(policy=replace(Policy(), shadow=phase is Phase.SHADOW, bake_s=60.0))
+    started.run(300, until=lambda state: state.phase is phase and state.watched_s >= 5)
+    arms = started.serve(started.state.weights, phase, 1.0)
+    state, _ = follow(started, arms=arms, seconds=3_600.0)
+    assert state.phase is phase
+    assert state.watched_s == started.state.watched_s + 30
+    assert state.seen_s == started.state.seen_s + 3_600
 
 
 def test_counts_of_an_arm_wait_for_the_other_arms_source():

@@ -42,9 +42,9 @@ def alarm(s: Situation) -> Move | None:
 
 
 def pass_guard(s: Situation) -> Move | None:
-    """End the rollout when the guard is over."""
+    """End the rollout when the guard has watched for long enough; time without requests does not count."""
     guard = s.state.guard
-    if guard is None or s.state.paused or not s.weighed or s.state.now_s - guard.since_s < s.policy.guard_s:
+    if guard is None or s.state.paused or not s.weighed or s.state.watched_s < s.policy.guard_s:
         return None
     finished = s.total(Arm.CANARY).finished
     state = transitions.end(s.state, s.policy, Action.PROMOTE, s.state.promoted_by or Cause.PROVEN)

@@ -38,9 +38,6 @@ _LARGEST_INCREMENTS = (600.0, 4.0)  # for failures only so that numbers stay fin
 class Guard:
     """What the guard knows. Pairs are for failures and SLO violations, in this order."""
 
-    since_s: float
-    """When the version was promoted."""
-
     rates: tuple[float, float]
     """Upper bounds on the rates from the rollout: what is normal."""
 
@@ -98,10 +95,10 @@ class Guard:
         return min(_TOLERATED * rate, _LARGEST_RATE)
 
 
-def arm_guard(promoted: Counts, stable: Counts, reference: Reference, policy: Policy, now_s: float) -> Guard:
+def arm_guard(promoted: Counts, stable: Counts, reference: Reference, policy: Policy) -> Guard:
     """Arm the guard with the rates of the rollout: the canary's own, or the stable arm's if hers rest on too little."""
     trusted = promoted if promoted.finished >= policy.min_requests else stable
-    return Guard(since_s=now_s, rates=bounded_rates(trusted, reference, policy))
+    return Guard(rates=bounded_rates(trusted, reference, policy))
 
 
 def bounded_rates(counts: Counts, reference: Reference, policy: Policy) -> tuple[float, float]:

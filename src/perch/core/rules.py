@@ -94,7 +94,7 @@ def starved(s: Situation) -> Move | None:
 
 def go_live(s: Situation) -> Move | None:
     """Leave the shadow stage once it has lasted long enough and gross harm is excluded."""
-    lasted = s.state.now_s - s.state.phase_since_s >= s.policy.shadow_s
+    lasted = s.state.watched_s >= s.policy.shadow_s
     if not (lasted and _may_go_forward(s) and _gross_harm_is_excluded(s)):
         return None
     state = transitions.go_live(s.state, s.policy)
@@ -167,6 +167,7 @@ def _gross_harm_is_excluded(s: Situation) -> bool:
 
 
 def _has_baked(s: Situation) -> bool:
-    live_s = s.state.now_s - (s.state.live_since_s or s.state.now_s)
     enough = all(s.state.live.get(arm, 0) >= s.policy.min_requests for arm in (Arm.CANARY, Arm.STABLE))
-    return enough and live_s >= s.policy.bake_s and s.state.weights.canary >= s.policy.max_weight - _LEAST_RAISE
+    return (
+        enough and s.state.watched_s >= s.policy.bake_s and s.state.weights.canary >= s.policy.max_weight - _LEAST_RAISE
+    )

@@ -94,15 +94,21 @@ class State:
     tick: int
     """The last tick that was weighed; -1 before the first."""
 
+    seen_s: float
+    """End of the last tick, in seconds since the epoch."""
+
     now_s: float
+    """The rollout's own clock, in seconds since the epoch at its beginning. A tick moves it by 30 s at most: time in
+    which nobody looked counts for nothing."""
+
     started_s: float
     phase_since_s: float
     weights_since_s: float
-    live_since_s: float | None
-    """When the canary first got live traffic."""
-
     data_s: float
     """When the arms that the phase compares last both had requests."""
+
+    watched_s: float
+    """Seconds of the stage (shadow, ramp, or all since promotion) between ticks with requests, 30 for a gap at most."""
 
     sources_down_s: float | None
     """When a source last did not answer; `None`: never."""

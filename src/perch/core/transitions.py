@@ -34,12 +34,13 @@ def begin(policy: Policy, slo: Slo, reference: Reference, arms: Collection[Arm],
         has_baseline=has_baseline,
         reference=replace(reference, slo=slo),
         tick=-1,
+        seen_s=now_s,
         now_s=now_s,
         started_s=now_s,
         phase_since_s=now_s,
         weights_since_s=now_s,
-        live_since_s=None if policy.shadow else now_s,
         data_s=now_s,
+        watched_s=0.0,
         sources_down_s=None,
         batch=Batch(since_s=now_s),
         totals={},
@@ -67,7 +68,7 @@ def go_live(state: State, policy: Policy) -> State:
         _enter(state, Phase.RAMP, _live_weights(state, policy, policy.start_weight)),
         totals=state.totals,
         stable_bad=state.stable_bad,
-        live_since_s=state.now_s,
+        watched_s=0.0,
     )
     return put_to_work(live, policy, START_MASS / 2)
 
@@ -81,9 +82,8 @@ def reweigh(state: State, policy: Policy, canary: float) -> State:
 def promote(state: State, policy: Policy, cause: Cause) -> State:
     """Give the canary the traffic and arm the guard."""
     canary, stable = (state.totals.get(arm, Counts.none(state.reference.grid)) for arm in (Arm.CANARY, Arm.STABLE))
-    guard = arm_guard(canary, stable, state.reference, policy, state.now_s)
-    live_since_s = state.now_s if state.live_since_s is None else state.live_since_s
-    return replace(restore(state, policy, guard), promoted_by=cause, live_since_s=live_since_s)
+    guard = arm_guard(canary, stable, state.reference, policy)
+    return replace(restore(state, policy, guard), promoted_by=cause, watched_s=0.0)
 
 
 def restore(state: State, policy: Policy, guard: Guard) -> State:

@@ -53,7 +53,7 @@ def take_in(state: State, observation: Observation) -> State:
     Raises:
         RolloutError: counts that were not taken on the rollout's histogram grid.
     """
-    now_s = max(observation.now_s, state.now_s)
+    now_s = state.now_s + min(max(observation.now_s - state.seen_s, 0.0), _LONGEST_WAIT_S)
     arms = counted(state.phase, observation.arms)
     present = {arm: counts for arm, counts in arms.items() if counts is not None}
     for arm, counts in present.items():
@@ -65,12 +65,13 @@ def take_in(state: State, observation: Observation) -> State:
     return replace(
         state,
         tick=observation.tick,
+        seen_s=max(observation.now_s, state.seen_s),
         now_s=now_s,
         paused=_PAUSED.get(observation.command, state.paused),
         sources_down_s=now_s if len(present) < len(arms) else state.sources_down_s,
         batch=replace(state.batch, arms=_sum(state.batch.arms, present)),
         totals=_sum(state.totals, present),
-        live=_add(state.live, finished) if state.live_since_s is not None else state.live,
+        live=_add(state.live, finished) if state.phase is not Phase.SHADOW else state.live,
         held=_sum(state.held, present),
     )
 
@@ -96,6 +97,7 @@ def weigh(state: State, policy: Policy) -> State:
             pair: _compared(comparison, tallies, pair, state, policy) for pair, comparison in state.comparisons.items()
         },
         data_s=state.now_s if has_data else state.data_s,
+        watched_s=state.watched_s + (min(state.now_s - state.data_s, _LONGEST_WAIT_S) if has_data else 0.0),
         stable_bad=state.stable_bad + _matched(state),
         batch=Batch(since_s=state.now_s),
     )
