@@ -120,7 +120,7 @@ class Market:
         served: dict[Arm, Counts | None] = {
             Arm.STABLE: versions[Arm.STABLE].serve(n_stable, self.rng),
             Arm.CANARY: versions[Arm.CANARY].serve(n_canary, self.rng),
-            Arm.SHADOW: versions[Arm.CANARY].serve(int(n_stable * weights.mirror), self.rng),
+            Arm.SHADOW: versions[Arm.CANARY].serve(int(total * weights.mirror), self.rng),
         }
         if Arm.BASELINE in self.arms:
             served[Arm.BASELINE] = versions[Arm.BASELINE].serve(n_baseline, self.rng)
@@ -143,4 +143,4 @@ def markets(runs: int, **settings) -> Iterator[Market]:
 
 
 LIVE_ONLY = replace(Policy(), shadow=False)
-DEMO = replace(Policy(), shadow_s=5.0, ramp_interval_s=2.0, bake_s=15.0, guard_s=15.0)
+DEMO = replace(Policy(), shadow_s=5.0, ramp_interval_s=2.0, bake_s=15.0, guard_s=15.0, margin=0.01)

@@ -226,6 +226,41 @@ def test_a_promoted_version_that_falls_silent_is_rolled_back():
         assert seconds_after_fault(market) <= 15
 
 
+def test_a_promoted_version_does_not_suffer_for_a_champion_that_falls_silent():
+    for seed in range(3):
+        market = changed_after_promotion(frozenset({Arm.STABLE}), Version(silent=True), seed=seed)
+        assert market.run(600).outcome is Action.PROMOTE
+        told = [d for d in market.decisions if "the champion does not answer its share" in d.sentence]
+        assert len(told) > 200
+
+
+@pytest.mark.parametrize("share", [0.05, 0.25])
+def test_a_large_share_of_the_baseline_makes_no_shadow_misrouted(share):
+    """Every request is mirrored, the baseline's, too."""
+    for market in markets(5, policy=replace(Policy(), baseline_share=share), arms=ALL_ARMS):
+        market.run(80)
+        assert market.state.phase is Phase.RAMP
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 1.0])
+def test_a_process_that_answers_one_second_late_is_not_misrouted(share):
+    def pausing(observation):
+        arms = observation.arms
+        if observation.tick == 60:
+            kept = GOOD.serve(int(arms[Arm.CANARY].requests * (1 - share)), market.rng)
+            late.append(arms[Arm.CANARY].requests - kept.requests)
+            return replace(observation, arms={**arms, Arm.CANARY: kept})
+        if observation.tick == 61:
+            return replace(observation, arms={**arms, Arm.CANARY: arms[Arm.CANARY] + GOOD.serve(late[0], market.rng)})
+        return observation
+
+    for seed in range(10):
+        late: list[int] = []
+        market = Market(policy=replace(LIVE_ONLY, bake_s=90.0), seed=seed, rps=150.0, edit=pausing)
+        market.run(80)
+        assert market.state.outcome is None, market.sentence
+
+
 def test_confirming_ends_even_when_nothing_can_be_learnt():
     market = changed_after_promotion(frozenset({Arm.CANARY}), FAILING, seed=1)
     market.run(600, until=lambda state: state.phase is Phase.CONFIRM)

@@ -130,7 +130,8 @@ def test_a_platform_that_was_off_does_not_end_a_rollout_for_want_of_data(arms):
 @pytest.mark.parametrize("phase", [Phase.SHADOW, Phase.RAMP, Phase.GUARD])
 def test_an_hour_in_which_the_platform_was_off_counts_for_thirty_seconds(phase):
     started = Market(policy=replace(Policy(), shadow=phase is Phase.SHADOW, bake_s=60.0))
-    started.run(300, until=lambda state: state.phase is phase and state.watched_s >= 5)
+    started.run(300, until=lambda state: state.phase is phase and 5 <= state.watched_s < 20)
+    started.rps = 1_000.0
     arms = started.serve(started.state.weights, phase, 1.0)
     state, _ = follow(started, arms=arms, seconds=3_600.0)
     assert state.phase is phase
@@ -185,9 +186,10 @@ def test_a_canary_that_gets_traffic_of_the_champions_is_misrouted():
         arms[Arm.CANARY], arms[Arm.STABLE] = arms[Arm.STABLE], arms[Arm.CANARY]
         return replace(observation, arms=arms)
 
-    started = market(60, edit=swap)
+    started = market(12, edit=swap)
     fallen = market(60, edit=swap, arms=ALL_ARMS)
     assert started.state.outcome is None
+    assert "the champion does not answer its share" in started.sentence
     assert (fallen.state.outcome, fallen.state.cause) == (Action.FALL_BACK, Cause.MISROUTED)
     assert fallen.state.weights == Weights(baseline=1.0, stable=0.0)
 

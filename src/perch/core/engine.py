@@ -86,15 +86,16 @@ def decide(state: State, observation: Observation, policy: Policy) -> tuple[Stat
 
 def _hold(s: Situation) -> Move:
     paused = "paused; " if s.state.paused else ""
+    warning = f"; the champion does not answer its share: {sentences.silence(s)}" if s.champion_is_silent else ""
     if s.no_data:
         return Move(s.state, Action.HOLD, Verdict.NO_DATA, f"No data: {paused}{s.no_data}.")
     if s.state.phase is Phase.GUARD:
-        return Move(s.state, Action.HOLD, Verdict.HEALTHY, f"Guard: {paused}{sentences.guard_level(s)}.")
+        return Move(s.state, Action.HOLD, Verdict.HEALTHY, f"Guard: {paused}{sentences.guard_level(s)}{warning}.")
     proven = s.harm_bound is not None and s.harm_bound < s.policy.margin and s.e_value < s.policy.promote_e_value
     verdict = Verdict.HEALTHY if proven else Verdict.UNDECIDED
     share = f"{sentences.percent(s.state.weights.canary)} of the traffic"
     stage = "Shadow" if s.state.phase is Phase.SHADOW else f"Holding at {share}"
-    return Move(s.state, Action.HOLD, verdict, f"{stage}: {paused}{sentences.standing(s)}.")
+    return Move(s.state, Action.HOLD, verdict, f"{stage}: {paused}{sentences.standing(s)}{warning}.")
 
 
 def _unchanged(state: State, verdict: Verdict, sentence: str) -> Decision:

@@ -70,11 +70,14 @@ def split_is_wrong(s: Situation) -> Move | None:
     """Roll back when the canary does not get, or does not answer, its share of the requests.
 
     When it is the champion that is silent, there is no rolling back to it: fall back to the baseline, if there is one.
+    In the guard that is no reason to take the traffic from a healthy version: it is told, and nothing else.
     """
     split = s.state.sample_ratio
     if split.e_value < 1 / s.policy.sample_ratio_alpha:
         return None
     if split.stable_is_silent:
+        if s.state.phase is Phase.GUARD:
+            return None
         sentence = f"the champion does not answer its share of the requests; {sentences.silence(s)}"
         return end(s, Action.FALL_BACK, Cause.MISROUTED, sentence) if s.state.has_baseline else None
     cause, meaning = (

@@ -45,6 +45,12 @@ class Situation:
         canary, stable = self.total(Arm.CANARY), self.total(Arm.STABLE)
         return harm_bound(canary, stable, self.state.stable_bad, self.state.reference, self.policy)
 
+    @property
+    def champion_is_silent(self) -> bool:
+        """Whether the stable arm is found not to answer the requests that it is given."""
+        split = self.state.sample_ratio
+        return split.stable_is_silent and split.e_value >= 1 / self.policy.sample_ratio_alpha
+
     @cached_property
     def no_data(self) -> str | None:
         """Why this tick says nothing about the canary, in words; `None` when it does."""
@@ -57,7 +63,7 @@ class Situation:
         if not any(finished.values()):
             return "no requests anywhere"
         weights = self.state.weights
-        part = weights.stable * weights.mirror + weights.canary
+        part = weights.mirror + weights.canary
         expected = finished.get(Arm.STABLE, 0) * part / weights.stable if weights.stable else 0.0
         if not finished[Arm.CANARY] and expected >= _NOTICEABLE:
             return f"the canary finished none of about {expected:,.0f} requests, while the champion answers"

@@ -170,7 +170,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Shares of the live traffic, which add up to 1, and the share of the stable arm's requests that is mirrored."""
+    """Shares of the live traffic, which add up to 1, and the share of all live requests that is mirrored."""
 
     baseline: float = 0.0
     stable: float = 1.0

@@ -178,11 +178,12 @@ def _with_sample_ratio(state: State) -> State:
     canary, stable = (state.batch.arms.get(arm) for arm in (Arm.CANARY, Arm.STABLE))
     if canary is None or stable is None or state.batch.since_s < disturbed_s + _SETTLING_S:
         return state
-    part = state.weights.stable * state.weights.mirror if state.phase is Phase.SHADOW else state.weights.canary
+    part = state.weights.mirror if state.phase is Phase.SHADOW else state.weights.canary
     share = part / (part + state.weights.stable) if part else 0.0
     if not 0 < share < 1:
         return state
-    return replace(state, sample_ratio=state.sample_ratio.after(canary.finished, stable.finished, share))
+    elapsed_s = state.now_s - state.batch.since_s
+    return replace(state, sample_ratio=state.sample_ratio.after(canary.finished, stable.finished, share, elapsed_s))
 
 
 def _sum(old: Mapping[Arm, Counts], new: Mapping[Arm, Counts]) -> dict[Arm, Counts]:
