@@ -1,0 +1,146 @@
+"""A rollout may be killed anywhere: it ends the same, and no crash puts traffic where no record says why."""
+
+import tempfile
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from core_market import Version
+from perch.adapters.registry.memory import MemoryRegistry
+from perch.adapters.registry.port import Role
+from perch.core.types import Action, Command
+from perch.rollout import service as service_module
+from perch.rollout.attempt import load
+from perch.rollout.ledger import replay
+from service_world import FAST, World, register
+
+BEHAVIOURS = {
+    "good": Version(),
+    "failing": Version(error_rate=0.2),
+    "slow": Version(median_ms=60.0),
+    "silent": Version(silent=True),
+}
+SHORT = replace(FAST, shadow_s=2, bake_s=5, guard_s=5, ramp_interval_s=1)
+LONGEST = 120
+
+pytestmark = pytest.mark.usefixtures("_no_drain")
+
+
+@pytest.fixture(scope="module")
+def _no_drain():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service_module, "_DRAIN_S", 0.0)
+        yield
+
+
+class KilledError(BaseException):
+    """The process ends here."""
+
+
+@contextmanager
+def a_world(behaviour, seed):
+    """A service of version 1 whose challenger, version 2, behaves as named."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, registry = Path(name), MemoryRegistry()
+        for number in (1, 2):
+            register(registry, folder, number)
+        registry.assign("ad-clicks", Role.BASELINE, 1)
+        with World(registry, folder / "service", seed=seed) as world:
+            world.behaviour[2] = BEHAVIOURS[behaviour]
+            yield world
+
+
+def ended(world):
+    status = world.service.status()
+    roles = [registered.roles for registered in world.registry.versions("ad-clicks")]
+    quarantined = [bool(registered.quarantine) for registered in world.registry.versions("ad-clicks")]
+    return status.outcome, status.sentence, status.arms, world.router.weights(), roles, quarantined
+
+
+def run(world, policy, crashes=frozenset(), commands=None):
+    name = world.release(2, policy)
+    for tick in range(LONGEST):
+        if not world.service.rolling:
+            break
+        if command := (commands or {}).get(tick):
+            world.service.command(command)
+        world.tick()
+        if tick in crashes:
+            world.start()
+    world.tick()
+    world.loop.run(world.service.close())
+    assert all(recorded == again for recorded, again in replay(world.service.ledger_file(name)))
+    return ended(world)
+
+
+behaviours = st.sampled_from(sorted(BEHAVIOURS))
+policies = st.builds(replace, st.just(SHORT), shadow=st.booleans())
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    behaviour=behaviours,
+    policy=policies,
+    seed=st.integers(0, 5),
+    crashes=st.frozensets(st.integers(0, 40), max_size=12),
+    commands=st.dictionaries(st.integers(0, 30), st.sampled_from(Command), max_size=2),
+)
+def test_a_rollout_ends_the_same_however_often_it_is_started_again(behaviour, policy, seed, crashes, commands):
+    with a_world(behaviour, seed) as undisturbed, a_world(behaviour, seed) as crashed:
+        assert run(crashed, policy, crashes, commands) == run(undisturbed, policy, commands=commands)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    behaviour=behaviours,
+    policy=policies,
+    seed=st.integers(0, 5),
+    step=st.integers(1, 60),
+    place=st.sampled_from(["before routing", "after routing", "before saving", "after saving"]),
+)
+def test_a_crash_at_any_write_never_serves_what_no_record_explains(behaviour, policy, seed, step, place):
+    """The `step`-th write is the last one: the service is killed before or after it, and started again."""
+    with a_world(behaviour, seed) as world, pytest.MonkeyPatch.context() as patch:
+        writes = 0
+
+        def kill(real):
+            def write(*arguments):
+                nonlocal writes
+                writes += 1
+                if writes == step and place.startswith("before"):
+                    raise KilledError
+                result = real(*arguments)
+                if writes == step:
+                    raise KilledError
+                return result
+
+            return write
+
+        if place.endswith("routing"):
+            patch.setattr(world.router, "route", kill(world.router.route))
+        else:
+            patch.setattr(service_module, "save", kill(service_module.save))
+        try:
+            run(world, policy)
+        except KilledError:
+            check_served(world)
+            patch.undo()
+            world.start()
+            check_served(world)
+            while world.service.rolling:
+                world.tick()
+        harmless = behaviour == "good"
+        outcome = world.service.status().outcome
+        assert outcome in ({Action.PROMOTE, None} if harmless else {Action.ROLL_BACK, None})
+        assert world.router.weights().canary == 0
+
+
+def check_served(world):
+    """The canary has no more traffic than the record says, which a person can read."""
+    standing = load(world.folder / "service.json")
+    recorded = standing.weights(0.02).canary if standing else 0.0
+    assert world.router.weights().canary <= recorded + 1e-3
