@@ -11,6 +11,7 @@ from perch.core import Cause, Policy
 from perch.core.types import Action, Arm, Phase
 
 FAILING = Version(error_rate=0.05)
+SLOWISH = Version(median_ms=24.3)
 GUARDED = replace(LIVE_ONLY, bake_s=60.0, guard_s=300.0)
 
 
@@ -259,6 +260,23 @@ def test_a_process_that_answers_one_second_late_is_not_misrouted(share):
         market = Market(policy=replace(LIVE_ONLY, bake_s=90.0), seed=seed, rps=150.0, edit=pausing)
         market.run(80)
         assert market.state.outcome is None, market.sentence
+
+
+def test_a_champion_within_its_slo_is_not_blamed_for_a_faster_baseline():
+    """0.9 % of its answers are slow, 1 % may be, the baseline has none; then the canary fails."""
+    for seed in range(8):
+        market: list[Market] = []
+
+        def canary(phase, elapsed_s, market=market):
+            since_s = market[0].state.now_s - market[0].promoted_s if market and market[0].promoted_s else 0.0
+            return replace(SLOWISH, error_rate=0.05) if since_s > 20 else SLOWISH
+
+        fast = always(replace(SLOWISH, sigma=0.4))
+        market.append(
+            Market(policy=GUARDED, arms=ALL_ARMS, stable=always(SLOWISH), canary=canary, baseline=fast, seed=seed)
+        )
+        state = market[0].run(900)
+        assert (state.outcome, state.cause) == (Action.ROLL_BACK, Cause.HARM), market[0].sentence
 
 
 def test_confirming_ends_even_when_nothing_can_be_learnt():

@@ -1,7 +1,8 @@
 """The rules after promotion: the guard's alarm, and finding out who is to blame.
 
 The alarm cannot tell a bad version from a bad day. So it first takes most of the traffic to the safe side, which costs
-little, and then compares the arms on what versions of different kind have in common: failures and SLO violations.
+little, and then compares the arms on the event that rang: failures or SLO violations. Versions of different kind are
+not equally fast, so a champion harms only if it also breaks what the SLO allows.
 
     champion harms, compared with the baseline, and so does the canary -> fall back
     canary harms, champion not under suspicion                         -> roll back
@@ -57,7 +58,7 @@ def pass_guard(s: Situation) -> Move | None:
 def blame_both(s: Situation) -> Move | None:
     """Fall back when champion and canary both harm: a canary that is worse than a champion that harms does so, too."""
     canary = max(s.evidence(Pair.CANARY_BASELINE), s.e_value)
-    if min(s.evidence(Pair.STABLE_BASELINE), canary) < s.threshold:
+    if canary < s.threshold or not s.champion_is_suspect(s.threshold):
         return None
     return end(
         s,
@@ -72,7 +73,7 @@ def blame_canary(s: Situation) -> Move | None:
 
     Harm beside the baseline alone says nothing of the champion yet: it has to be cleared first.
     """
-    if s.e_value >= s.threshold and s.evidence(Pair.STABLE_BASELINE) < s.policy.freeze_e_value:
+    if s.e_value >= s.threshold and not s.champion_is_suspect(s.policy.freeze_e_value):
         return end(s, Action.ROLL_BACK, Cause.HARM, sentences.harm(s, Pair.CANARY_STABLE))
     if s.evidence(Pair.CANARY_BASELINE) >= s.threshold and _cleared(s, Pair.STABLE_BASELINE):
         return end(s, Action.ROLL_BACK, Cause.HARM, sentences.harm(s, Pair.CANARY_BASELINE))
@@ -116,7 +117,7 @@ def give_up(s: Situation) -> Move | None:
     waited_s = s.state.now_s - s.state.phase_since_s
     if waited_s < s.policy.guard_s:
         return None
-    suspected = s.evidence(Pair.STABLE_BASELINE) >= s.policy.freeze_e_value
+    suspected = s.champion_is_suspect(s.policy.freeze_e_value)
     suspected |= s.evidence(Pair.CANARY_BASELINE) >= s.threshold
     silent = bool(s.total(Arm.BASELINE).finished) and not s.total(Arm.STABLE).finished
     outcome = Action.FALL_BACK if s.state.has_baseline and (suspected or silent) else Action.ROLL_BACK

@@ -91,7 +91,7 @@ def _hold(s: Situation) -> Move:
         return Move(s.state, Action.HOLD, Verdict.NO_DATA, f"No data: {paused}{s.no_data}.")
     if s.state.phase is Phase.GUARD:
         return Move(s.state, Action.HOLD, Verdict.HEALTHY, f"Guard: {paused}{sentences.guard_level(s)}{warning}.")
-    proven = s.harm_bound is not None and s.harm_bound < s.policy.margin and s.e_value < s.policy.promote_e_value
+    proven = s.harm_bound is not None and s.harm_bound < s.policy.margin and s.e_value <= s.policy.freeze_e_value
     verdict = Verdict.HEALTHY if proven else Verdict.UNDECIDED
     share = f"{sentences.percent(s.state.weights.canary)} of the traffic"
     stage = "Shadow" if s.state.phase is Phase.SHADOW else f"Holding at {share}"

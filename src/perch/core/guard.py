@@ -23,6 +23,9 @@ from perch.core.policy import Policy
 from perch.core.reference import Reference
 from perch.core.types import Counts
 
+SLOW_ALLOWED = 0.01
+"""Share of the answers that may be slower than `Slo.latency_p99_ms`."""
+
 _RATIOS = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 _AT_REST = (0.0,) * (2 * len(_RATIOS))
 _TOLERATED = 2.0
@@ -104,7 +107,7 @@ def arm_guard(promoted: Counts, stable: Counts, reference: Reference, policy: Po
 def bounded_rates(counts: Counts, reference: Reference, policy: Policy) -> tuple[float, float]:
     """Upper bounds on the rates of failures and of SLO violations; what the SLO allows where nothing was counted."""
     if not counts.finished:
-        return max(reference.slo.error_rate, _LEAST_RATE), 0.01
+        return max(reference.slo.error_rate, _LEAST_RATE), SLOW_ALLOWED
     failed, slow_ = (
         max(upper_bound(hits, trials, policy.beta / 2), _LEAST_RATE) for hits, trials in own_events(counts, reference)
     )

@@ -20,6 +20,8 @@ _INTERVALS = {
     "baseline_share": (0.0, 0.25),
     "margin": (1e-6, 1.0),
     "shadow_harm_bound": (1e-6, 1.0),
+    "freeze_e_value": (1.0, 1e9),
+    "harm_budget": (1e-3, 1e9),
     "ramp_interval_s": (0.1, 86_400.0),
     "latency_p99_ms": (0.1, 10_000.0),
     "error_rate": (1e-9, 1.0),
@@ -69,8 +71,9 @@ class Policy:
     """How a rollout weighs evidence, how fast it goes, and what it may cost."""
 
     alpha: float = 0.01
-    """Bound on the probability that a canary as good as the champion is rolled back, over the whole rollout,
-    all metrics and every look together."""
+    """Bound on the probability that a canary as good as the champion is found to harm before promotion, all metrics and
+    every look together. Each confirmation after an alarm of the guard, and the comparison of the champion with the
+    baseline, has one of its own; so has the split of the traffic: `sample_ratio_alpha`."""
 
     tolerated_ratio: float = 1.25
     """A canary may fail, or be slow, this many times as often as the champion before it counts as harm."""
@@ -104,16 +107,13 @@ class Policy:
     Above 2,000 requests in a reaction time it is 0.1 % of them."""
 
     freeze_e_value: float = 5.0
-    """The weight is not raised while the evidence of harm is above this."""
+    """The weight is not raised, and nothing is promoted, while the evidence of harm is above this."""
 
     bake_s: float = 300.0
     """Shortest time with live traffic before promotion."""
 
     min_requests: int = 200
     """Live requests that each arm must have answered before promotion."""
-
-    promote_e_value: float = 10.0
-    """No promotion while the evidence of harm is at or above this."""
 
     margin: float = 0.005
     """Promotion needs proof that the canary's share of errors, and of SLO violations, is at most this much above

@@ -43,13 +43,13 @@ def obey(s: Situation) -> Move | None:
 
 
 def champion_harms(s: Situation) -> Move | None:
-    """Fall back when the champion harms, compared with the baseline, and the canary is no way out.
+    """Fall back when the champion harms, compared with the baseline and by the SLO, and the canary is no way out.
 
     The canary is one when a threefold harm, compared with the baseline, is disproved for both failures and SLO
     violations. Without that it is no safer than the champion: a canary with too little data, too, since both may share
     what is broken. The test has an error probability of `alpha` of its own, as it blames another version.
     """
-    if s.evidence(Pair.STABLE_BASELINE) < s.threshold:
+    if not s.champion_is_suspect(s.threshold):
         return None
     harms_too = s.evidence(Pair.CANARY_BASELINE) >= s.threshold
     if not harms_too and min(s.clearance(Pair.CANARY_BASELINE)) >= s.policy.exonerate_odds:
@@ -115,7 +115,7 @@ def promote(s: Situation) -> Move | None:
     """Promote on positive proof, after the bake."""
     if not (_may_go_forward(s) and _has_baked(s)):
         return None
-    if s.e_value >= s.policy.promote_e_value or not s.not_inferior():
+    if not s.not_inferior():
         return None
     canary, stable = (s.total(arm).finished for arm in (Arm.CANARY, Arm.STABLE))
     return Move(

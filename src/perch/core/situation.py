@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from perch.core.bounds import lower_bound, upper_bound
-from perch.core.evidence import merged
-from perch.core.guard import own_events
+from perch.core.events import FAILED, slo_event
+from perch.core.evidence import Family, merged
+from perch.core.guard import SLOW_ALLOWED, own_events
 from perch.core.policy import Policy
 from perch.core.ramp import harm_bound
 from perch.core.state import Pair, State
-from perch.core.types import Arm, Counts, Observation
+from perch.core.types import Arm, Counts, Observation, Phase
 from perch.core.weighing import clear_family, counted, harm_family, needed
 
 
@@ -78,15 +79,51 @@ class Situation:
         return self.state.held.get(arm) or Counts.none(self.state.reference.grid)
 
     def evidence(self, pair: Pair) -> float:
-        """Evidence that the first arm of the pair harms compared with the second; 1 where they are not compared."""
+        """Evidence that the first arm of the pair harms compared with the second; 1 where they are not compared.
+
+        A confirmation is about the event that rang: that alone can blame. It was chosen before the arms are compared
+        afresh, so its share of the mixture, as if it were the whole, is valid by itself.
+        """
         comparison = self.state.comparisons.get(pair)
-        return merged(comparison.harm, 1 - self.state.spent) if comparison else 1.0
+        if comparison is None:
+            return 1.0
+        if self.state.phase is not Phase.CONFIRM:
+            return merged(comparison.harm, 1 - self.state.spent)
+        wealth, start = (
+            self._family(pair).by_event(rows, self._events)[self._rang]
+            for rows in (comparison.harm, self._family(pair).start(1.0))
+        )
+        return float(wealth / start)
 
     def heaviest_event(self, pair: Pair) -> int:
         """The event that carries the most evidence of harm."""
-        family = harm_family(pair, self.state.phase, self.state.reference, self.policy)
-        events = 1 + len(self.state.reference.latency_edges) + len(self.state.reference.expected)
-        return int(family.by_event(self.state.comparisons[pair].harm, events).argmax())
+        if self.state.phase is Phase.CONFIRM:
+            return self._rang
+        return int(self._family(pair).by_event(self.state.comparisons[pair].harm, self._events).argmax())
+
+    def champion_is_suspect(self, evidence: float) -> bool:
+        """Whether the champion harms, compared with the baseline, with this evidence, and breaks what the SLO allows.
+
+        A simple baseline may well be faster than a champion that keeps its promises.
+        """
+        if self.evidence(Pair.STABLE_BASELINE) < evidence:
+            return False
+        slow = self.heaviest_event(Pair.STABLE_BASELINE) != FAILED
+        hits, trials = own_events(self.held(Arm.STABLE), self.state.reference)[slow]
+        allowed = SLOW_ALLOWED if slow else self.state.reference.slo.error_rate
+        return lower_bound(hits, trials, self.policy.beta) > allowed
+
+    @property
+    def _rang(self) -> int:
+        guard = self.state.guard
+        return slo_event(self.state.reference) if guard and guard.rang else FAILED
+
+    @property
+    def _events(self) -> int:
+        return 1 + len(self.state.reference.latency_edges) + len(self.state.reference.expected)
+
+    def _family(self, pair: Pair) -> Family:
+        return harm_family(pair, self.state.phase, self.state.reference, self.policy)
 
     def clearance(self, pair: Pair) -> tuple[float, float]:
         """Odds against harm of the first arm, in failures and in SLO violations."""
