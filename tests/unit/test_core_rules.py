@@ -39,6 +39,12 @@ def test_without_shadow_it_begins_at_the_first_weight_and_without_baseline_that_
     assert (state.phase, state.weights) == (Phase.RAMP, Weights(0.0, 0.99, 0.01, 0.0))
 
 
+@pytest.mark.parametrize("never_ramping", [{"freeze_e_value": 0.9}, {"harm_budget": 0.0}])
+def test_a_policy_that_could_never_ramp_is_refused(never_ramping):
+    with pytest.raises(ValueError, match="must lie between"):
+        Policy(**never_ramping)
+
+
 def test_a_person_rolls_back_and_the_version_is_not_quarantined():
     state, decision = follow(market(10), Command.ROLL_BACK)
     assert (decision.action, decision.phase, decision.weights) == (Action.ROLL_BACK, Phase.DONE, Weights())
