@@ -1,3 +1,4 @@
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -339,3 +340,19 @@ def test_a_promotion_against_a_quarantine_lifts_it(world):
     world.release(2, override=True)
     world.run_out()
     assert world.registry.get("ad-clicks", 2).quarantine is None
+
+
+def test_a_release_right_after_an_end_lets_the_tick_finish(world):
+    world.release(2)
+    world.service.command(Command.ROLL_BACK)
+
+    async def end_and_release():
+        ticking = asyncio.create_task(world.service.tick(world.now_s + 1))
+        while world.service.rolling:  # noqa: ASYNC110  the very moment is what is tested
+            await asyncio.sleep(0)
+        assert not ticking.done()
+        name = await world.service.release(3, FAST, world.now_s + 1)
+        await ticking
+        return name
+
+    assert world.loop.run(end_and_release()) == "v3-1"

@@ -40,14 +40,19 @@ class Releases:
 
     async def run_all(self, plan: Sequence[tuple[Scenario, int]], step: Step) -> AsyncIterator[RolloutRecord]:
         """Release one version after the other; each is warmed while the one before it is tried."""
-        warming: asyncio.Task[None] | None = None
-        for (scenario, version), following in zip(plan, [*(v for _, v in plan[1:]), None], strict=True):
-            with step(f"rollout: {scenario.name}"):
-                await (warming or self._platform.service.prepare(version))
-                if following is not None:
-                    warming = asyncio.create_task(self._platform.service.prepare(following))
-                record = await self.run(scenario, version)
-            yield record
+        warm = self._platform.service.prepare
+        warming = asyncio.create_task(warm(plan[0][1]))
+        try:
+            for (scenario, version), following in zip(plan, [*(v for _, v in plan[1:]), None], strict=True):
+                with step(f"rollout: {scenario.name}"):
+                    await warming
+                    if following is not None:
+                        warming = asyncio.create_task(warm(following))
+                    record = await self.run(scenario, version)
+                yield record
+        finally:
+            warming.cancel()
+            await asyncio.gather(warming, return_exceptions=True)
 
     async def run(self, scenario: Scenario, version: int) -> RolloutRecord:
         """Release `version`, which is warm, as the scenario says and wait for the end.

@@ -147,7 +147,9 @@ class Service:
         async with self._releasing:
             self._prepared.add(version)
             try:
-                wanted, champion = await self._admit(version, override=override)
+                async with self._moving:  # a tick that ends a rollout is let to finish
+                    await self._settle()
+                    wanted, champion = await self._admit(version, override=override)
                 await self._ports.fleet.start(version)
                 async with self._moving:
                     return await self._release(wanted, champion, policy, now_s)
