@@ -101,7 +101,7 @@ def run_demo(name: str, seed: int) -> None:
     with LiveView() as view:
         run = _Run(name, _fresh_folder(name), view)
         try:
-            asyncio.run(_demo(run, seed))
+            _demo(run, seed)
         finally:
             report = write_report(run.record(), run.folder)
     faults = _faults(run.record())
@@ -123,7 +123,7 @@ def _fresh_folder(name: str) -> Path:
     return folder
 
 
-async def _demo(run: _Run, seed: int) -> None:
+def _demo(run: _Run, seed: int) -> None:
     market = Market(seed)
     declaration = demo_declaration(free_port())
     model = declaration.spec.model
@@ -142,7 +142,7 @@ async def _demo(run: _Run, seed: int) -> None:
     run.steps.extend(trained.stages)
     run.models = _models(registry, model, trained)
     versions = [challenger.version.version for challenger in trained.models[1:]]
-    await _live(run, declaration, registry, market, versions)
+    asyncio.run(_live(run, declaration, registry, market, versions))  # only now: a loop would hold back Ctrl-C
     run.models = _models(registry, model, trained)
 
 
