@@ -17,6 +17,7 @@ from perch.adapters.traffic.memory import MemoryRouter
 from perch.core.policy import Policy
 from perch.core.types import Arm, Counts
 from perch.rollout.service import Ports, Service
+from perch.settings import ModelService, Spec
 from perch.workload.features import FeatureColumns, FeatureSettings
 from perch.workload.package import Manifest
 from perch.workload.schema import CLICK_LOG
@@ -79,9 +80,8 @@ class World:
     def start(self):
         """The service begins, or begins again after a crash: from what stands in its folder."""
         ports = Ports(self.registry, self.fleet, self.router, self.source)
-        self.service = Service(
-            "ads", "ad-clicks", ports, self.folder, slo=SLO, grid=GRID, baseline_share=0.02, notify=self.told.append
-        )
+        declaration = ModelService(spec=Spec(model="ad-clicks", slo=SLO, policy=FAST))
+        self.service = Service(declaration, ports, self.folder, notify=self.told.append)
         self.loop.run(self.service.open())
 
     def traffic(self, requests: int):

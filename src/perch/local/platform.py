@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -25,9 +26,10 @@ from perch.local.fleet import LocalFleet
 from perch.local.processes import Child, check_port_free, free_port
 from perch.rollout.service import Ports, Service
 from perch.settings import ModelService
-from perch.signals import names
 
 TICK_S = 1.0
+
+_READY_TIMEOUT_S = 20.0
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +41,6 @@ class Platform:
     declaration: ModelService
     service: Service
     fleet: LocalFleet
-    router: envoy.EnvoyFileRouter
     route_url: str
     collector_url: str
     token: str
@@ -48,7 +49,6 @@ class Platform:
     feedback_token: str
     """Opens the route's `/feedback`, and nothing else: for those who show the winners and see the clicks."""
 
-    folder: Path
     helpers: tuple[Child, ...]
     """The processes beside the versions' own: the proxy and the collector."""
 
@@ -82,81 +82,77 @@ async def platform(
         RolloutError: there is no baseline to serve.
     """
     check_port_free(port, "the route", "spec.port of the declaration")
-    token_file, feedback_token_file = _write_token(folder / "token"), _write_token(folder / "feedback-token")
-    collector_port, admin_port = free_port(), free_port()
     spec = declaration.spec
+    places = _Places(folder, route_port=port, admin_port=free_port(), collector_port=free_port())
     async with contextlib.AsyncExitStack() as stack:
-        collector = Child(
-            "The outcome collector",
-            _collector_command(collector_port, folder, token_file, feedback_token_file, spec.attribution_window_s),
-            folder / "log" / "collector.log",
-        )
-        stack.push_async_callback(collector.stop)
-        envoy.bootstrap(
-            folder / "envoy",
-            service=declaration.name,
-            route_port=port,
-            admin_port=admin_port,
-            feedback=f"127.0.0.1:{collector_port}",
-        )
-        proxy = Child("Envoy", envoy.command(folder / "envoy"), folder / "log" / "envoy.log")
-        stack.push_async_callback(proxy.stop)
-        router = envoy.EnvoyFileRouter(folder / "envoy")
+        helpers = await _start_helpers(stack, declaration, places)
+        router = envoy.EnvoyFileRouter(places.envoy)
         fleet = LocalFleet(
             spec.model,
             registry,
             folder,
             slo_latency_ms=spec.slo.latency_p99_ms,
-            collector_port=collector_port,
-            token_file=token_file,
+            collector_port=places.collector_port,
+            token_file=places.token,
             allow_faults=allow_faults,
         )
         stack.push_async_callback(fleet.close)
         metrics = ScrapeSource(lambda: {str(version): address for version, address in fleet.endpoints().items()})
         stack.push_async_callback(metrics.close)
-        service = Service(
-            declaration.name,
-            spec.model,
-            Ports(registry, fleet, router, metrics),
-            folder,
-            slo=spec.slo,
-            grid=names.grid(spec.slo.latency_p99_ms),
-            baseline_share=spec.policy.baseline_share,
-            notify=notify,
-        )
-        async with httpx.AsyncClient(timeout=1.0, trust_env=False) as client:
-            await proxy.wait_ready(lambda: _answers(client, f"http://127.0.0.1:{admin_port}/ready"), timeout_s=20)
-            await collector.wait_ready(
-                lambda: _answers(client, f"http://127.0.0.1:{collector_port}/healthz"), timeout_s=20
-            )
-        await service.open(spec.baseline)
+        service = Service(declaration, Ports(registry, fleet, router, metrics), folder, notify=notify)
+        await service.open()
         stack.push_async_callback(service.close)
         running = Platform(
             declaration=declaration,
             service=service,
             fleet=fleet,
-            router=router,
             route_url=f"http://127.0.0.1:{port}",
-            collector_url=f"http://127.0.0.1:{collector_port}",
-            token=token_file.read_text(),
-            feedback_token=feedback_token_file.read_text(),
-            folder=folder,
-            helpers=(collector, proxy),
+            collector_url=f"http://127.0.0.1:{places.collector_port}",
+            token=places.token.read_text(encoding="utf-8"),
+            feedback_token=places.feedback_token.read_text(encoding="utf-8"),
+            helpers=helpers,
         )
         loop = asyncio.create_task(_tick_forever(running, notify))
         stack.push_async_callback(_cancel, loop)
         yield running
 
 
-def _collector_command(
-    port: int, folder: Path, token_file: Path, feedback_token_file: Path, window_s: float
-) -> list[str]:
-    store = folder / "events.sqlite"
+class _Places:
+    """Where the platform's parts write and listen."""
+
+    def __init__(self, folder: Path, *, route_port: int, admin_port: int, collector_port: int) -> None:
+        self.route_port, self.admin_port, self.collector_port = route_port, admin_port, collector_port
+        self.logs, self.envoy, self.store = folder / "log", folder / "envoy", folder / "events.sqlite"
+        self.token, self.feedback_token = _write_token(folder / "token"), _write_token(folder / "feedback-token")
+
+
+async def _start_helpers(
+    stack: contextlib.AsyncExitStack, declaration: ModelService, places: _Places
+) -> tuple[Child, Child]:
+    """Start the collector and Envoy, wait until both answer, and have `stack` stop them."""
+    command = _collector_command(places, declaration.spec.attribution_window_s)
+    collector = Child("The outcome collector", command, places.logs / "collector.log")
+    stack.push_async_callback(collector.stop)
+    envoy.bootstrap(
+        places.envoy,
+        service=declaration.name,
+        route_port=places.route_port,
+        admin_port=places.admin_port,
+        feedback=f"127.0.0.1:{places.collector_port}",
+    )
+    proxy = Child("Envoy", envoy.command(places.envoy), places.logs / "envoy.log")
+    stack.push_async_callback(proxy.stop)
+    async with httpx.AsyncClient(timeout=1.0, trust_env=False) as client:
+        for child, page in ((proxy, f"{places.admin_port}/ready"), (collector, f"{places.collector_port}/healthz")):
+            await child.wait_ready(partial(_answers, client, f"http://127.0.0.1:{page}"), timeout_s=_READY_TIMEOUT_S)
+    return collector, proxy
+
+
+def _collector_command(places: _Places, window_s: float) -> list[str]:
     return [
-        *(sys.executable, "-m", "perch.signals.collector"),
-        *("--port", str(port), "--store", str(store), "--token-file", str(token_file)),
-        *("--feedback-token-file", str(feedback_token_file)),
-        *("--attribution-window-s", str(window_s)),
+        *(sys.executable, "-m", "perch.signals.collector", "--port", str(places.collector_port)),
+        *("--store", str(places.store), "--attribution-window-s", str(window_s)),
+        *("--token-file", str(places.token), "--feedback-token-file", str(places.feedback_token)),
     ]
 
 

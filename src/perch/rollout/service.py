@@ -22,12 +22,14 @@ from perch.adapters.fleet.port import Fleet
 from perch.adapters.metrics.port import MetricsSource
 from perch.adapters.registry.port import ModelRegistry, ModelVersion, Role
 from perch.adapters.traffic.port import TrafficRouter
-from perch.core import Policy, Slo, begin, decide, reference
+from perch.core import Policy, begin, decide, reference
 from perch.core.reference import Histogram
-from perch.core.types import Action, Arm, Command, Counts, Decision, Grid, Phase, Weights
+from perch.core.types import Action, Arm, Command, Counts, Decision, Phase, Weights
 from perch.errors import RegistryError, RolloutError
 from perch.rollout.attempt import Attempt, Standing, Totals, load, save
 from perch.rollout.ledger import Ledger
+from perch.settings import ModelService
+from perch.signals.names import grid
 from perch.signals.observe import observe
 
 _DRAIN_S = 2.0
@@ -73,27 +75,26 @@ class Service:
     All methods are called from one event loop. Only `release` and `tick` move a weight, and never at the same time.
     """
 
-    def __init__(
-        self,
-        name: str,
-        model: str,
-        ports: Ports,
-        folder: Path,
-        *,
-        slo: Slo,
-        grid: Grid,
-        baseline_share: float,
-        notify: Callable[[str], None],
-    ) -> None:
-        self._name = name
-        self._model = model
+    def __init__(self, declaration: ModelService, ports: Ports, folder: Path, *, notify: Callable[[str], None]) -> None:
+        """Make a service; `open` brings it up.
+
+        Args:
+            declaration: What is wished for.
+            ports: What it acts on.
+            folder: Where it remembers; made when it is missing.
+            notify: Told what happens, a sentence at a time.
+        """
+        spec = declaration.spec
+        self._name = declaration.name
+        self._model = spec.model
+        self._declared_baseline = spec.baseline
+        self._baseline_share = spec.policy.baseline_share
+        self._slo = spec.slo
+        self._grid = grid(spec.slo.latency_p99_ms)
         self._ports = ports
         self._folder = folder
-        self._slo = slo
-        self._grid = grid
-        self._baseline_share = baseline_share
         self._notify = notify
-        self._standing = Standing(model, champion=0, baseline=0)
+        self._standing = Standing(self._model, champion=0, baseline=0)
         self._routed: tuple[Mapping[Arm, str], Weights] | None = None
         self._last: Decision | None = None
         self._command: Command | None = None
@@ -105,25 +106,23 @@ class Service:
         self._missed = 0
         folder.mkdir(parents=True, exist_ok=True)
 
-    async def open(self, baseline: int | None = None) -> None:
+    async def open(self) -> None:
         """Bring up what ran when the service was last closed, or else the champion and the baseline.
-
-        `baseline` is the declared baseline's version, `None` for the one that holds the role in the registry.
 
         Raises:
             RolloutError: no version holds the role of the baseline, so there is nothing safe to serve; or the folder
                 remembers another model.
         """
-        remembered = load(self._file)
+        declared, remembered = self._declared_baseline, load(self._file)
         if remembered is None:
-            remembered = await asyncio.to_thread(self._first_standing, baseline)
+            remembered = await asyncio.to_thread(self._first_standing, declared)
         elif remembered.model != self._model:
             raise RolloutError(
                 f"{self._file} remembers the service of {remembered.model}, and the declaration wants {self._model}. "
                 "Declare the former model again, or keep this one's state in a folder of its own."
             )
-        elif baseline not in {None, remembered.baseline}:
-            remembered = await asyncio.to_thread(self._with_baseline, remembered, baseline)
+        elif declared is not None and declared != remembered.baseline:
+            remembered = await asyncio.to_thread(self._with_baseline, remembered, declared)
         self._standing = remembered
         await asyncio.gather(*(self._ports.fleet.start(version) for version in sorted(self._needed())))
         await self._route(remembered)
