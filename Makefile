@@ -45,7 +45,7 @@ status: install  ## Say where the service and its rollout stand
 
 test: lint types layers  ## All tests that need no cluster
 	$(RUN)/pytest -n 2 --dist worksteal -m "not e2e" -q
-	$(RUN)/pytest -m e2e -q
+	$(RUN)/pytest -n 2 --dist loadfile -m e2e -q
 
 test-quick: install  ## The tests that start no real processes
 	$(RUN)/pytest -n 2 --dist worksteal -m "not e2e" -q

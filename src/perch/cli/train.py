@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from perch.adapters.registry.port import Role
 from perch.cli.options import console
@@ -57,7 +57,8 @@ def tell_versions(model: str, folder: Path) -> None:
     if not versions:
         console.print(f"No version of {model} is registered yet. Train one with: perch train")
         return
-    table = Table("version", "kind", "roles", "log loss", "AUC", "digest", "said of it", box=None)
+    roles = Column("roles", no_wrap=True)
+    table = Table("version", "kind", roles, "log loss", "AUC", "digest", "said of it", box=None)
     for version in versions:
         said = f"in quarantine: {version.quarantine}" if version.quarantine else version.tags.get("gate_reason", "")
         table.add_row(
