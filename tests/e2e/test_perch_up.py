@@ -260,8 +260,8 @@ def test_ctrl_c_while_starting_leaves_nothing(user):
 def test_a_corrupt_champion_is_why_it_does_not_start(user):
     user("down")
     (user.folder / ".perch" / "service.json").unlink(missing_ok=True)
-    open_registry(user.folder / ".perch").assign("ad-clicks", Role.CHAMPION, 2)
-    model = corrupt(user, 2)
+    open_registry(user.folder / ".perch").assign("ad-clicks", Role.CHAMPION, 3)
+    model = corrupt(user, 3)
     said = user("up", code=5)
     assert "The platform did not start." in said
     assert f"{model} is corrupt" in said
