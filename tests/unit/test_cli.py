@@ -11,6 +11,7 @@ from perch import cli, errors
 from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
 from perch.cli import serve, train
+from perch.cli.options import console
 from perch.settings import load_declaration
 from perch.world import Market
 from service_world import World, register
@@ -28,7 +29,7 @@ ROLLOUT_VERBS = ["start", "status", "pause", "resume", "promote", "rollback"]
 def perch(monkeypatch, capsys, tmp_path):
     """Runs a command in an empty folder; gives its exit code and what it said."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "_width", 200)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["perch", *arguments])
