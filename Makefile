@@ -45,7 +45,8 @@ status: install  ## Say where the service and its rollout stand
 
 test: lint types layers  ## All tests that need no cluster
 	$(RUN)/pytest -n 2 --dist worksteal -m "not e2e" -q
-	$(RUN)/pytest -n 2 --dist loadfile -m e2e -q
+	$(RUN)/pytest -n 2 --dist worksteal -m e2e -q --ignore tests/e2e/test_demo.py
+	$(RUN)/pytest -m e2e -q tests/e2e/test_demo.py
 
 test-quick: install  ## The tests that start no real processes
 	$(RUN)/pytest -n 2 --dist worksteal -m "not e2e" -q

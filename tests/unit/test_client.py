@@ -93,11 +93,11 @@ def test_without_a_platform_there_is_nobody_to_talk_to(folder):
 
 def test_a_platform_that_has_died_is_said_so_with_its_last_words(folder):
     write_record(record(), folder)
-    with pytest.raises(PlatformError, match=r"has died.*is gone.*perch up"):
+    with pytest.raises(PlatformError, match=r"has died.*perch up.*is gone"):
         connect(folder)
     (folder / "log").mkdir()
     (folder / "log" / "platform.log").write_text("12:00:00 Serving.\n12:00:01 The disk is full.\n\n")
-    with pytest.raises(PlatformError, match=r"has died\. The disk is full\. \(log: "):
+    with pytest.raises(PlatformError, match=r"has died\..*: The disk is full\. \(log: "):
         connect(folder)
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from perch.adapters.registry.port import Role
+from perch.cli.options import console
 from perch.errors import RegistryError
 from perch.local.processes import check_port_free
 from perch.local.store import open_registry
@@ -29,4 +30,5 @@ def serve_version(service: ModelService, folder: Path, version: int | None, port
         *("--model", model, "--version", str(wanted.version), "--port", str(port)),
         *("--slo-latency-ms", str(service.spec.slo.latency_p99_ms)),
     ]
+    console.print(f"Version {wanted.version} of {model} will answer at http://127.0.0.1:{port} in a few seconds.")
     os.execv(sys.executable, command)  # noqa: S606  the server takes this process's place, and its signals

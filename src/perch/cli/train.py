@@ -27,7 +27,7 @@ def train_and_tell(spec: Spec, folder: Path, data: Path | None, data_format: str
     workdir = folder / "training"
     if data_format is not None and data is None:
         raise UsageError(f"--format {data_format} says how a click log is laid out. Name the log with --data.")
-    source = Source(data, data_format or "parquet") if data else _simulated(workdir, seed)
+    source = Source(data, data_format or "parquet") if data else _simulated(workdir)
     with console.status("opening the registry") as waiting:
         registry = open_registry(folder)
         result = train(
@@ -72,13 +72,13 @@ def tell_versions(model: str, folder: Path) -> None:
     console.print(table)
 
 
-def _simulated(workdir: Path, seed: int) -> Source:
+def _simulated(workdir: Path) -> Source:
     from perch.world.market import Market
 
     workdir.mkdir(parents=True, exist_ok=True)
     log = workdir / "market.parquet"
     with console.status("simulating 14 days of a market"):
-        Market(seed).log().to_parquet(log)
+        Market().log().to_parquet(log)
     return Source(log, "parquet")
 
 

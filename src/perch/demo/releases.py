@@ -24,7 +24,7 @@ from perch.ui.record import EvidencePoint, RolloutRecord, StoryLine, WeightPoint
 Step = Callable[[str], AbstractContextManager[None]]
 
 _LOOK_S = 0.25
-_LONGEST_S = 120.0
+_LONGEST_S = 150.0
 
 
 class Releases:

@@ -105,6 +105,8 @@ def run_demo(name: str, seed: int) -> None:
         finally:
             report = write_report(run.record(), run.folder)
     faults = _faults(run.record())
+    right = sum(rollout.as_expected for rollout in run.rollouts)
+    print(f"{right} of {len(SCENARIOS)} rollouts ended as they should.")  # noqa: T201
     print(f"Report: {report}")  # noqa: T201  the last line names it
     if faults:
         raise PerchError(f"The demonstration did not go as it should. {' '.join(faults)} The report is {report}.")

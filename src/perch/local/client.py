@@ -68,8 +68,8 @@ def connect(folder: Path) -> Control:
         raise PlatformError("No platform is running here. Start one with `perch up`.")
     if record.platform.find() is None:
         raise PlatformError(
-            f"The platform that ran here has died. {_last_words(_log(folder))} Start it again with `perch up`: it goes "
-            "on where it was."
+            f"The platform that ran here has died. Start it again with `perch up`: it goes on where it was. The last "
+            f"line of its log: {_last_words(_log(folder))}"
         )
     if record.control_port == 0:
         raise PlatformError("The platform is still starting. Try again in a few seconds.")

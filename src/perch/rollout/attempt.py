@@ -37,6 +37,9 @@ class Attempt:
     sentence: str = ""
     """Why it stands as it does: the last decision's sentence."""
 
+    e_value: float = 1.0
+    """The evidence behind it."""
+
     @property
     def sources(self) -> dict[Arm, str]:
         """Which process counts for which arm."""

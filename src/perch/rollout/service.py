@@ -96,7 +96,6 @@ class Service:
         self._notify = notify
         self._standing = Standing(self._model, champion=0, baseline=0)
         self._routed: tuple[Mapping[Arm, str], Weights] | None = None
-        self._last: Decision | None = None
         self._command: Command | None = None
         self._prepared: set[int] = set()
         self._settled = False
@@ -175,7 +174,7 @@ class Service:
     async def _release(self, wanted: ModelVersion, champion: ModelVersion, policy: Policy, now_s: float) -> str:
         evaluated = (champion.score_histogram, wanted.score_histogram)
         attempt = self._begin(wanted.version, policy, evaluated, await self._totals(), now_s)
-        self._last, self._command, self._settled, self._missed = None, None, False, 0
+        self._command, self._settled, self._missed = None, False, 0
         self._ledger(attempt).begin(attempt)
         for what in attempt.state.reference.untested:
             self._ledger(attempt).note(now_s, f"Not tested in this rollout: {what}.")
@@ -215,8 +214,14 @@ class Service:
             command=command,
         )
         state, decision = decide(before.state, observation, before.policy)
-        after = replace(before, state=state, totals=totals, tick=observation.tick, sentence=decision.sentence)
-        self._last = decision
+        after = replace(
+            before,
+            state=state,
+            totals=totals,
+            tick=observation.tick,
+            sentence=decision.sentence,
+            e_value=decision.e_value,
+        )
         self._settled = self._settled and after.entitled == before.entitled and not after.done
         self._ledger(after).tick(observation, decision, state.outcome)
         await self._act(before, after)
@@ -228,7 +233,7 @@ class Service:
 
     def status(self) -> Status:
         """Where the service stands."""
-        attempt, last = self._standing.attempt, self._last
+        attempt = self._standing.attempt
         return Status(
             name=self._name,
             model=self._model,
@@ -237,7 +242,7 @@ class Service:
             rollout=attempt.name if attempt else None,
             phase=attempt.state.phase if attempt else None,
             outcome=attempt.state.outcome if attempt else None,
-            e_value=last.e_value if last else 1.0,
+            e_value=attempt.e_value if attempt else 1.0,
             sentence=attempt.sentence if attempt else "There has been no rollout yet.",
             paused=attempt.state.paused if attempt else False,
         )

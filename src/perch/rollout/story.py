@@ -23,7 +23,8 @@ def story(path: Path) -> Iterator[str]:
                 turn = (decision["action"], decision["phase"], *decision["weights"].values())
                 if turn[1:] != last[1:] or (turn[0] != last[0] and turn[0] != "hold"):
                     shares = _shares(decision["weights"])
-                    yield f"{_clock(now_s)}  {decision['action']:<9} {shares}  {decision['sentence']}"
+                    label = decision["action"] if entry["outcome"] is None else "end"
+                    yield f"{_clock(now_s)}  {label:<9} {shares}  {decision['sentence']}"
                 last = turn
                 if entry["outcome"] is not None:
                     yield f"{_clock(now_s)}  ended     {entry['outcome']}"
