@@ -37,29 +37,28 @@ class Server:
 
 @contextmanager
 def serving(answer=lambda n: (200, 0.0)):
-    server, loop, up = Server(answer), asyncio.new_event_loop(), threading.Event()
+    server, loop, up, over = Server(answer), asyncio.new_event_loop(), threading.Event(), asyncio.Event()
 
-    async def start():
+    async def live():
         runner = web.ServerRunner(web.Server(server.handle), shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         up.set()
-        return runner
+        await over.wait()
+        await runner.cleanup()
 
-    def live():
-        runner = loop.run_until_complete(start())
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
+    def run_loop():
+        loop.run_until_complete(live())
         loop.close()
 
-    thread = threading.Thread(target=live)
+    thread = threading.Thread(target=run_loop)
     thread.start()
     up.wait(10)
     try:
         yield server
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(over.set)
         thread.join()
 
 
