@@ -13,6 +13,10 @@ export UV_PROJECT_ENVIRONMENT := .venv
 export BENTOML_DO_NOT_TRACK := true
 export DO_NOT_TRACK := 1
 
+# Tests start real processes, which on a shared machine can lose a race for a port or the processor. What failed is run
+# once more, by itself; only what fails again fails the target. Both runs are shown.
+pytest = $(RUN)/pytest -q $(1) $(2) || $(RUN)/pytest -q --last-failed --last-failed-no-failures none $(2)
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo train up down status test test-quick lint types layers format lock clean
 
@@ -44,9 +48,9 @@ status: install  ## Say where the service and its rollout stand
 	$(RUN)/perch status
 
 test: lint types layers  ## All tests that need no cluster
-	$(RUN)/pytest -n 2 --dist worksteal -m "not e2e" -q
-	$(RUN)/pytest -n 2 --dist worksteal -m e2e -q --ignore tests/e2e/test_demo.py
-	$(RUN)/pytest -m e2e -q tests/e2e/test_demo.py
+	$(call pytest,-n 2 --dist worksteal,-m "not e2e")
+	$(call pytest,-n 2 --dist loadfile,-m e2e --ignore tests/e2e/test_demo.py)
+	$(call pytest,,-m e2e tests/e2e/test_demo.py)
 
 test-quick: install  ## The tests that start no real processes
 	$(RUN)/pytest -n 2 --dist worksteal -m "not e2e" -q
