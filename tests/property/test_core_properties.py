@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 from core_market import ALL_ARMS, GRID, SLO, TWO_ARMS
 from perch.core import (
     Policy,
+    State,
     begin,
     decide,
-    decision_from_json,
-    observation_from_json,
+    dumps,
+    loads,
     reference,
-    state_from_json,
-    to_json,
 )
-from perch.core.types import Action, Arm, Command, Counts, Observation, Phase, Weights
+from perch.core.types import Action, Arm, Command, Counts, Decision, Observation, Phase, Weights
 
 POLICY = Policy(shadow_s=3.0, ramp_interval_s=2.0, bake_s=8.0, min_requests=30, guard_s=8.0, margin=0.2, beta=0.2)
 LATENCY_BINS, SCORE_BINS = len(GRID.latency_ms) + 1, len(GRID.score_logit) + 1
@@ -117,7 +116,7 @@ def test_a_restart_at_any_tick_ends_the_same(rollout, data):
     policy, arms, observations = rollout
     crash = data.draw(st.integers(0, len(observations)))
     state, before = replay(start(policy, arms), observations[:crash], policy)
-    restored = state_from_json(to_json(state))
+    restored = loads(State, dumps(state))
     assert restored == state
     end, decisions = replay(restored, observations[crash:], policy)
     assert (end, before + decisions) == replay(start(policy, arms), observations, policy)
@@ -128,12 +127,12 @@ def test_a_restart_at_any_tick_ends_the_same(rollout, data):
 def test_a_ledger_replays_bit_for_bit(rollout):
     policy, arms, observations = rollout
     _, decisions = replay(start(policy, arms), observations, policy)
-    ledger = [(to_json(o), to_json(d)) for o, d in zip(observations, decisions, strict=True)]
-    state = state_from_json(to_json(start(policy, arms)))
+    ledger = [(dumps(o), dumps(d)) for o, d in zip(observations, decisions, strict=True)]
+    state = loads(State, dumps(start(policy, arms)))
     for observed, decided in ledger:
-        state, decision = decide(state, observation_from_json(observed), policy)
-        assert to_json(decision) == decided
-        assert decision_from_json(decided) == decision
+        state, decision = decide(state, loads(Observation, observed), policy)
+        assert dumps(decision) == decided
+        assert loads(Decision, decided) == decision
 
 
 @given(rollouts(), st.data())
