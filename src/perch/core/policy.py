@@ -4,6 +4,7 @@ The figures are argued in `docs/explanation/decisions.md`. Times are in seconds,
 """
 
 from dataclasses import dataclass, fields
+from enum import StrEnum
 
 _INTERVALS = {
     "alpha": (1e-9, 0.5),
@@ -25,6 +26,11 @@ _INTERVALS = {
     "ramp_interval_s": (0.1, 86_400.0),
     "latency_p99_ms": (0.1, 10_000.0),
     "error_rate": (1e-9, 1.0),
+    "tolerated_loss": (0.0, 1.0),
+    "tolerated_click_loss": (0.0, 0.9),
+    "pod_alpha": (1e-9, 0.5),
+    "warm_up_requests": (0, 10_000),
+    "rollback_limit": (1, 1_000),
 }
 _UNBOUNDED = (0.0, 1e9)
 
@@ -33,7 +39,7 @@ def _check_intervals(settings: "Slo | Policy") -> None:
     for field in fields(settings):
         value = getattr(settings, field.name)
         low, high = _INTERVALS.get(field.name, _UNBOUNDED)
-        if value is not None and not low <= value <= high:
+        if isinstance(value, int | float) and not low <= value <= high:
             raise ValueError(f"{field.name} is {value:g}; it must lie between {low:g} and {high:g}")
 
 
@@ -64,6 +70,19 @@ class Slo:
     def latency_floor_ms(self) -> float:
         """The latency below which arms are not compared, in milliseconds."""
         return self.latency_p99_ms / 10 if self.negligible_latency_ms is None else self.negligible_latency_ms
+
+
+class Labels(StrEnum):
+    """What becomes of outcomes (clicks) that arrive while a rollout runs."""
+
+    IGNORED = "ignored"
+    """No evidence is reserved for them."""
+
+    WATCHED = "watched"
+    """They may roll a canary back, before promotion and after it. Promotion does not wait for them."""
+
+    REQUIRED = "required"
+    """Promotion waits, too, for proof that the canary's outcomes are no worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +144,39 @@ class Policy:
     no_data_timeout_s: float = 1800.0
     """With no traffic at all for this long, the canary's weight is given back and the rollout ends undecided."""
 
+    labels: Labels = Labels.IGNORED
+    """Whether outcomes count, and whether promotion waits for them."""
+
+    tolerated_loss: float = 0.005
+    """Where both versions scored a request: the canary's log loss may be this share of the champion's higher before it
+    counts as harm."""
+
+    tolerated_click_loss: float = 0.05
+    """A canary may earn this share of the champion's clicks less before it counts as harm."""
+
+    external_judge: bool = False
+    """Whether a judge from outside (drift of predictions, canary against champion) gets a part of the evidence."""
+
+    warm_up_requests: int = 0
+    """The canary's first requests are not weighed, this many in the shadow stage or, without one, in live traffic: a
+    cold process is slow once."""
+
+    pod_alpha: float = 0.001
+    """Error probability of the test that one pod of an arm is worse than the others; it is taken out, and its version
+    not blamed."""
+
     sample_ratio_alpha: float = 0.001
     """Error probability of the test that the canary receives the share of requests that it was given."""
+
+    require_approval: bool = False
+    """Whether promotion waits, after its proof, until a person says so."""
+
+    rollback_limit: int = 3
+    """A service that was rolled back this many times within `rollback_window_s` takes no further release until that
+    time has passed, or a person insists."""
+
+    rollback_window_s: float = 3600.0
+    """Time over which rollbacks are counted."""
 
     guard_s: float = 3600.0
     """How long a promoted version is watched, with the old champion kept warm."""

@@ -6,7 +6,7 @@ the ledger must replay to the same decisions.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from operator import add, sub
 from typing import Self
@@ -82,6 +82,8 @@ class Command(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     PROMOTE = "promote"
+    """Promote now; where the policy waits for approval and the proof stands, this is the approval."""
+
     ROLL_BACK = "roll_back"
 
 
@@ -152,6 +154,32 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Cohort:
+    """Clicks that arrived in one tick for requests that were answered under one and the same split."""
+
+    share: float
+    """The canary's share of the requests that it and the stable arm answered then, 0 to 1: really received."""
+
+    canary: int
+    """Clicks on the canary's answers."""
+
+    stable: int
+    """Clicks on the stable arm's answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Labels that arrived in one tick."""
+
+    cohorts: tuple[Cohort, ...] = ()
+    """Clicks, by the split in force when their requests were answered."""
+
+    paired: tuple[float, ...] = ()
+    """Requests that both versions scored and whose outcome is known, by the difference of their losses (canary minus
+    stable), on the points of `perch.core.paired.POINTS`; empty: none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """One tick: what each arm counted since the last one."""
 
@@ -166,6 +194,15 @@ class Observation:
 
     command: Command | None = None
     """What a person asked for since the last tick."""
+
+    outcomes: Outcomes | None = None
+    """Labels that arrived; `None` where nobody collects them."""
+
+    judgements: tuple[float, ...] = ()
+    """P-values of an external judge, one for each window that it closed since the last tick: see `perch.core.judge`."""
+
+    pods: Mapping[Arm, Mapping[str, Counts]] = field(default_factory=dict)
+    """What each pod of an arm counted, where an arm has several. They add up to the arm's counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,3 +236,6 @@ class Decision:
 
     harm_bound: float | None
     """Upper bound on the canary's bad share minus the stable arm's (0 to 1); `None` before any request."""
+
+    eject: tuple[str, ...] = ()
+    """Pods that are to be taken out of their arm: they are worse than its others, and their version is not to blame."""
