@@ -55,9 +55,9 @@ def test_few_counts_leave_failures_the_slo_and_the_scores():
 
 def test_score_bins_are_the_deciles_of_the_champions_evaluation_whatever_it_answered_before():
     ref = reference(counts(), GRID, SLO, (EVEN, EVEN))
-    assert [sum(EVEN[a:b]) for a, b in ref.score_ranges()] == [600] * 10
+    assert [sum(EVEN[a:b]) for a, b in ref.score_ranges] == [600] * 10
     assert ref.score_starts[0] == 0
-    assert list(ref.score_ranges())[-1][1] == len(EVEN)
+    assert list(ref.score_ranges)[-1][1] == len(EVEN)
     assert ref.expected == (1.0,) * 10
 
 
@@ -70,7 +70,7 @@ def test_the_prediction_is_the_ratio_of_the_shares_in_both_evaluations():
 def test_a_bin_with_few_rows_of_either_version_is_joined_with_its_neighbour():
     canary = rows({-8 + i / 2: 300 for i in range(3, 17)})
     ref = reference(MANY, GRID, SLO, (EVEN, canary))
-    held = [(sum(EVEN[a:b]), sum(canary[a:b])) for a, b in ref.score_ranges()]
+    held = [(sum(EVEN[a:b]), sum(canary[a:b])) for a, b in ref.score_ranges]
     assert held == [(1_200, 300), *[(600, 600)] * 6, (1_200, 300)]
     assert ref.expected[0] == pytest.approx(300 / 4_200 / (1_200 / 6_000))
 
@@ -81,7 +81,7 @@ def test_a_bin_with_few_rows_of_either_version_is_joined_with_its_neighbour():
 def test_scores_are_not_tested_and_it_is_told_where_the_evaluations_predict_nothing(evaluated):
     ref = reference(MANY, GRID, SLO, evaluated)
     assert ref.score_starts == ref.expected == ()
-    assert list(ref.score_ranges()) == []
+    assert list(ref.score_ranges) == []
     assert [what.split(",")[0] for what in ref.untested] == ["scores"]
 
 

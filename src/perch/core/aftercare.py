@@ -20,7 +20,7 @@ from perch.core.guard import bounded_rates
 from perch.core.rules import Move, end
 from perch.core.situation import Situation
 from perch.core.state import Cause, Pair
-from perch.core.types import Action, Arm, Counts, Verdict
+from perch.core.types import Action, Arm, Verdict
 
 _EVENTS = ("failures", "SLO violations")
 
@@ -86,8 +86,7 @@ def exonerate(s: Situation) -> Move | None:
     guard = s.state.guard
     if guard is None or s.state.paused or not all(_cleared(s, pair) for pair in pairs):
         return None
-    safe = sum((s.total(arm) for arm in (Arm.STABLE, Arm.BASELINE)), Counts.none(s.state.reference.grid))
-    normal = bounded_rates(safe, s.state.reference, s.policy)
+    normal = bounded_rates(s.total(Arm.STABLE) + s.total(Arm.BASELINE), s.state.reference, s.policy)
     return Move(
         transitions.restore(s.state, s.policy, guard.in_incident(normal, s.state.now_s)),
         Action.RAMP,

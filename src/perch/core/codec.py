@@ -2,7 +2,8 @@
 
 The ledger must replay to the same decisions, so floats are written by `repr` (the shortest text that reads back to the
 same number), and nothing is coerced in silence: text that does not fit its type is an error that names the place.
-Known are dataclasses, enums, `int`, `float`, `bool`, `str`, `X | None`, `tuple[X, ...]`, `tuple[X, Y]` and
+Known are dataclasses (without what they derive themselves), `Vector`, enums,
+ `int`, `float`, `bool`, `str`, `X | None`, `tuple[X, ...]`, `tuple[X, Y]` and
 `Mapping[X, Y]` with text keys.
 """
 
@@ -14,6 +15,9 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
+import numpy as np
+
+from perch.core.vector import Vector
 from perch.errors import RolloutError
 
 T = TypeVar("T")
@@ -47,8 +51,10 @@ def _plain(value: object) -> object:
             return {str(_plain(key)): _plain(item) for key, item in value.items()}
         case tuple():
             return [_plain(item) for item in value]
+        case Vector():
+            return value.array.tolist()
         case _ if is_dataclass(value):
-            return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+            return {field.name: _plain(getattr(value, field.name)) for field in fields(value) if field.init}
     raise TypeError(f"The core has no JSON for {type(value).__name__}.")
 
 
@@ -59,7 +65,7 @@ Reader = Callable[[Any, str], Any]
 def _reader(kind: Any) -> Reader:  # noqa: ANN401  (annotations are values of many types)
     origin, arguments = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
-        return _dataclass_reader(kind)
+        return _read_vector if kind is Vector else _dataclass_reader(kind)
     if isinstance(kind, UnionType):
         return _optional_reader(_reader(next(a for a in arguments if a is not NoneType)))
     if origin is tuple:
@@ -77,7 +83,7 @@ def _misfit(place: str, wanted: str, found: object) -> RolloutError:
 
 def _dataclass_reader(kind: Any) -> Reader:  # noqa: ANN401  (a class object)
     hints = get_type_hints(kind)
-    names = [field.name for field in fields(kind)]
+    names = [field.name for field in fields(kind) if field.init]
 
     def read(data: Any, place: str) -> Any:  # noqa: ANN401  (parsed JSON)
         if not isinstance(data, dict) or data.keys() != set(names):
@@ -85,6 +91,12 @@ def _dataclass_reader(kind: Any) -> Reader:  # noqa: ANN401  (a class object)
         return kind(**{name: _reader(hints[name])(data[name], f"{place}.{name}") for name in names})
 
     return read
+
+
+def _read_vector(data: Any, place: str) -> Vector:  # noqa: ANN401  (parsed JSON)
+    if not isinstance(data, list) or any(type(item) not in (float, int) for item in data):
+        raise _misfit(place, "a list of numbers", data)
+    return Vector(np.array(data, dtype=np.float64))
 
 
 def _optional_reader(inner: Reader) -> Reader:

@@ -12,7 +12,7 @@ from perch.core.rules import Move
 from perch.core.situation import Situation
 from perch.core.state import State
 from perch.core.types import Action, Decision, Observation, Phase, Verdict
-from perch.core.weighing import is_ready, take_in, weigh
+from perch.core.weighing import advance
 
 Rule = Callable[[Situation], Move | None]
 
@@ -68,9 +68,8 @@ def decide(state: State, observation: Observation, policy: Policy) -> tuple[Stat
     if observation.tick <= state.tick:
         seen = f"Tick {observation.tick} was ignored: the rollout is at tick {state.tick} already."
         return state, _unchanged(state, Verdict.NO_DATA, seen)
-    taken = take_in(state, observation)
-    ready = is_ready(taken)
-    situation = Situation(weigh(taken, policy) if ready else taken, policy, observation, weighed=ready)
+    after, weighed = advance(state, observation, policy)
+    situation = Situation(after, policy, observation, weighed)
     moves = (rule(situation) for rule in RULES[state.phase])
     move = next((move for move in moves if move), None) or _hold(situation)
     return move.state, Decision(

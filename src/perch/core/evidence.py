@@ -33,119 +33,236 @@ over ratios, over the moment at which harm began, and over events. By Ville's in
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import exp, log
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perch.core.events import FAILED, Floats, Tally, slo_event
-from perch.core.policy import Policy
+from perch.core.events import FAILED, Tally
+from perch.core.policy import Labels, Policy
 from perch.core.reference import Reference
+from perch.core.vector import Floats
 
 _HARM_RATIOS = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 300.0)
-_SCORE_RATIOS = _HARM_RATIOS[:6]  # a decile cannot be hit a hundred times as often
+_SCORE_RATIOS = (2.0, 3.0, 5.0, 10.0)  # a decile cannot be hit a hundred times as often
 _MILD_RATIOS = (1.0, 0.5, 0.2)  # alternatives when it is harm that is to be disproved
 _GROUP_WEIGHTS = (0.4, 0.35, 0.25)  # errors, latency, scores
+_LABELS_WEIGHT = 0.3
+_JUDGE_WEIGHT = 0.1
+_CONSTANT_SHARE = 0.5  # of the scores' weight: on all scores falling into one bin
 _LARGEST_LATENCY_INCREMENT = 2.0
-_LARGEST_LOG = 690.0  # keeps e-values finite, and so their JSON
+_LARGEST_INCREMENT = 300.0
+_LARGEST_WEALTH = 1e150  # with the line above: keeps products and sums finite, and so their JSON
+
+_PROMOTION_RATIO = 2.0
+_EXONERATION_RATIO = 3.0
+CLEARING = 2 * len(_MILD_RATIOS)
+"""Number of the bets that clear: of failures, then of SLO violations."""
+
+_FINISHED, _ANSWERED, _SCORED = range(3)
+Positions = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparable:
+    """What two arms counted, as the increments need it. Leading axes, if any, are many rollouts at once."""
+
+    hits: Floats
+    """Events in the arm under suspicion, shape (..., events)."""
+
+    total: Floats
+    """Events in both arms, shape (..., events)."""
+
+    share: Floats
+    """Share of the finished, of the answered and of the scored requests that were the first arm's, shape (..., 3)."""
+
+
+def comparable(canary: Tally, other: Tally) -> Comparable:
+    """Two arms' counts of one tick, side by side."""
+    hits = np.array(canary.hits, dtype=np.float64)
+    share = np.array(
+        (
+            canary.finished / ((canary.finished + other.finished) or 1),
+            canary.answered / ((canary.answered + other.answered) or 1),
+            canary.scored / ((canary.scored + other.scored) or 1),
+        )
+    )
+    return Comparable(hits, hits + np.array(other.hits, dtype=np.float64), share)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Family:
-    """A mixture of split tests: one row for each event and alternative. All arrays have shape (rows,)."""
+    """Bets on a pair of arms. A test is one event with one alternative; a bet is on one test, or on several together.
 
-    event: NDArray[np.intp]
-    log_null: Floats
-    """ln of the ratio that each test excludes."""
+    The first bets clear the arm under suspicion: each says that an event is not so much as a given ratio times as
+    frequent in it. All others blame it, and together they are one mixture. The last bets say "all scores fall into one bin": that bin up and all others down. Answers of one request lie in one
+    bin, so E exp of the sum of increments is again at most exp of a sum of terms that are not positive.
+    """
 
-    log_alternative: Floats
-    log_prior: Floats
-    """ln of each row's share of the mixture; the shares add up to 1."""
+    event: Positions
+    """Event of each test, shape (tests,)."""
+
+    exposure: Positions
+    """Which of the three shares a test's event goes by, shape (tests,)."""
+
+    null: Floats
+    """Ratio that each test excludes, minus 1, shape (tests,)."""
+
+    alternative: Floats
+    """Ratio that it bets on, minus 1, shape (tests,)."""
+
+    gain: Floats
+    """ln(alternative / null), shape (tests,)."""
 
     largest: Floats
-    """The most that a row can gain in one tick."""
+    """The most that a test can gain in one tick, shape (tests,)."""
 
-    def start(self, mass: float) -> tuple[float, ...]:
-        """Log wealth of each row when `mass` of the mixture is put to work."""
-        return tuple((self.log_prior + log(mass)).tolist())
+    up: Positions
+    """Test by which each score bin is hit more often, shape (bins,); no bins where scores are not tested."""
 
-    def more(self, log_wealth: Sequence[float], mass: float) -> tuple[float, ...]:
-        """Log wealth after putting further `mass` to work: on a harm that begins now."""
-        return tuple(np.logaddexp(log_wealth, self.log_prior + log(mass)).tolist())
+    down: Positions
+    """Test by which each score bin is hit less often, shape (bins,)."""
 
-    def bet(self, log_wealth: Sequence[float], canary: Tally, other: Tally) -> tuple[float, ...]:
-        """Log wealth after a tick. Events to which one of the arms was not exposed change nothing."""
-        return tuple((np.asarray(log_wealth) + self.increments(canary, other)).tolist())
+    about: Positions
+    """Event that each bet is about, shape (bets,)."""
 
-    def increments(self, canary: Tally, other: Tally) -> Floats:
-        """The increment l of each row, as in the module's docstring, by differences of ln(1 + exp(.))."""
-        usable = (canary.exposed > 0) & (other.exposed > 0)
-        log_odds = np.log(np.where(usable, canary.exposed, 1.0) / np.where(usable, other.exposed, 1.0))[self.event]
-        x, y = (canary.hits * usable)[self.event], (other.hits * usable)[self.event]
-        null, alternative = log_odds + self.log_null, log_odds + self.log_alternative
-        log_a = np.logaddexp(0.0, -null) - np.logaddexp(0.0, -alternative)
-        log_b = np.logaddexp(0.0, null) - np.logaddexp(0.0, alternative)
-        return np.asarray(np.minimum(x * log_a + y * log_b, self.largest))
+    prior: Floats
+    """Share of the mixture of each bet that blames, shape (bets - CLEARING,)."""
 
-    def by_event(self, log_wealth: Sequence[float], events: int) -> Floats:
-        """Wealth of each event, shape (events,)."""
-        wealth = np.exp(np.minimum(log_wealth, _LARGEST_LOG))
-        return np.bincount(self.event, wealth, minlength=events).astype(np.float64)
+    def increments(self, counted: Comparable) -> Floats:
+        """The increment l of each bet, shape (..., bets).
+
+        With D(rho) = s rho + 1 - s it is x ln(rho1 / rho0) - (x + y) (ln D(rho1) - ln D(rho0)): 0 where an arm was not
+        exposed.
+        """
+        share = counted.share.take(self.exposure, axis=-1)
+        spread = np.log1p(share * self.alternative) - np.log1p(share * self.null)
+        hits, total = counted.hits.take(self.event, axis=-1), counted.total.take(self.event, axis=-1)
+        tests: Floats = np.minimum(hits * self.gain - total * spread, self.largest)
+        if not self.down.size:
+            return tests
+        emptied = tests.take(self.down, axis=-1)
+        constant = tests.take(self.up, axis=-1) - emptied + emptied.sum(-1, keepdims=True)
+        return np.minimum(np.concatenate((tests, constant), axis=-1), _LARGEST_INCREMENT)
+
+    def bet(self, wealth: Floats, counted: Comparable) -> Floats:
+        """Wealth of each bet after a tick, shape (..., bets)."""
+        grown: Floats = wealth * np.exp(self.increments(counted))
+        return np.minimum(grown, _LARGEST_WEALTH)
+
+    def start(self, mass: float) -> Floats:
+        """Wealth at the start, with `mass` of the mixture put to work, shape (bets,)."""
+        return np.concatenate((np.full(CLEARING, 1 / len(_MILD_RATIOS)), mass * self.prior))
+
+    def more(self, wealth: Floats, mass: float) -> Floats:
+        """Wealth after putting further `mass` to work: on a harm that begins now."""
+        after = wealth.copy()
+        after[..., CLEARING:] += mass * self.prior
+        return after
+
+    def harm(self, wealth: Floats) -> Floats:
+        """Wealth of the bets that blame, by event, shape (events,)."""
+        return np.bincount(self.about[CLEARING:], wealth[CLEARING:]).astype(np.float64, copy=False)
 
 
-def merged(log_wealth: Sequence[float], idle: float) -> float:
-    """Merge the rows into one e-value; `idle` is the mass that is not at work yet and stays at 1 to 1."""
-    top = max(log_wealth)
-    log_sum = top + log(sum(exp(row - top) for row in log_wealth))
-    return exp(min(log_sum, _LARGEST_LOG)) + idle
+def blaming(wealth: Floats) -> float:
+    """Wealth of all bets that blame, together."""
+    return float(wealth[CLEARING:].sum())
+
+
+def cleared(wealth: Floats) -> tuple[float, float]:
+    """Odds against so much harm in failures, and in SLO violations. Each event answers for itself."""
+    half = len(_MILD_RATIOS)
+    return float(wealth[:half].sum()), float(wealth[half:CLEARING].sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """How the evidence before promotion is shared between its sources; the shares add up to 1."""
+
+    counts: float
+    labels: float
+    judge: float
+
+
+@lru_cache(maxsize=32)
+def mixture(policy: Policy) -> Mixture:
+    """What a policy reserves for labels and for a judge from outside; counts have the rest."""
+    labels = 0.0 if policy.labels is Labels.IGNORED else _LABELS_WEIGHT
+    judge = _JUDGE_WEIGHT if policy.external_judge else 0.0
+    return Mixture(1 - labels - judge, labels, judge)
 
 
 @lru_cache(maxsize=32)
 def full_family(reference: Reference, policy: Policy) -> Family:
-    """Errors, slowness at each edge, and each score bin upwards and downwards: does the canary harm?"""
-    latency = 1 + len(reference.latency_edges)
-    groups = [[FAILED], list(range(1, latency)), list(range(latency, latency + len(reference.expected)))]
-    present = sum(weight for weight, group in zip(_GROUP_WEIGHTS, groups, strict=True) if group)
-    rows = []
-    for weight, group in zip(_GROUP_WEIGHTS[:2], groups[:2], strict=True):
-        for event in group:
-            rows += _harm_rows(event, policy.tolerated_ratio, weight / present / len(group))
-    for event, expected in zip(groups[2], reference.expected, strict=True):
-        share = _GROUP_WEIGHTS[2] / present / len(groups[2]) / 2
-        upward = _harm_rows(event, policy.tolerated_score_ratio, share, _SCORE_RATIOS)
-        rows += [(event, log(expected) + null, log(expected) + rho, mass) for _, null, rho, mass in upward]
-        rows += [(event, log(expected) - null, log(expected) - rho, mass) for _, null, rho, mass in upward]
-    return _family(rows, reference)
+    """Errors, slowness at each edge, and each score bin upwards and downwards; clears of twice the harm."""
+    edges = len(reference.latency_edges)
+    weights = [weight for weight, tested in zip(_GROUP_WEIGHTS, (1, edges, reference.expected), strict=True) if tested]
+    errors, latency, *scores = (weight / sum(weights) for weight in weights)
+    rows = _harm_rows(FAILED, policy.tolerated_ratio, errors)
+    for event, share in enumerate(reference.latency_shares, start=1):
+        rows += _harm_rows(event, policy.tolerated_ratio, latency / edges, most=1 / share if share else inf)
+    return _family(
+        _clearing_rows(reference, _PROMOTION_RATIO) + rows,
+        reference,
+        _score_rows(reference, policy, *scores) if scores else [],
+    )
 
 
 @lru_cache(maxsize=32)
 def core_family(reference: Reference, policy: Policy) -> Family:
-    """Errors and SLO violations only, for versions that are meant to score differently: does one harm?"""
-    events = (FAILED, slo_event(reference))
-    return _family([row for event in events for row in _harm_rows(event, policy.tolerated_ratio, 0.5)], reference)
+    """Errors and SLO violations only, for versions that are meant to score differently; clears of three times the harm.
 
-
-@lru_cache(maxsize=32)
-def clearing_family(reference: Reference, ratio: float) -> Family:
-    """Is it disproved that errors, or SLO violations, are at least `ratio` times as frequent?
-
-    Each event answers for itself, `by_event`, so the shares of each one's rows add up to 1.
+    Small latencies do not count either: such versions are not equally fast.
     """
-    mass = 1 / len(_MILD_RATIOS)
-    events = (FAILED, slo_event(reference))
-    return _family([(event, log(ratio), log(mild), mass) for event in events for mild in _MILD_RATIOS], reference)
+    events = (FAILED, reference.slo_event)
+    rows = [row for event in events for row in _harm_rows(event, policy.tolerated_ratio, 0.5)]
+    return _family(_clearing_rows(reference, _EXONERATION_RATIO) + rows, reference)
 
 
 Row = tuple[int, float, float, float]
 
 
-def _harm_rows(event: int, tolerated: float, share: float, ratios: tuple[float, ...] = _HARM_RATIOS) -> list[Row]:
-    above = [rho for rho in ratios if rho > tolerated] or [2 * tolerated]
-    return [(event, log(tolerated), log(rho), share / len(above)) for rho in above]
+def _clearing_rows(reference: Reference, ratio: float) -> list[Row]:
+    return [(event, ratio, mild, 0.0) for event in (FAILED, reference.slo_event) for mild in _MILD_RATIOS]
 
 
-def _family(rows: Sequence[Row], reference: Reference) -> Family:
-    event, null, alternative, mass = (np.array(column) for column in zip(*rows, strict=True))
-    is_latency = (event > FAILED) & (event <= len(reference.latency_edges))
-    largest = np.where(is_latency, _LARGEST_LATENCY_INCREMENT, np.inf)
-    return Family(event.astype(np.intp), null, alternative, np.log(mass), largest)
+def _harm_rows(event: int, tolerated: float, share: float, *, most: float = inf) -> list[Row]:
+    """Tests of one event; an event that half of the requests show cannot become ten times as frequent."""
+    above = [rho for rho in _HARM_RATIOS if tolerated < rho <= most] or [2 * tolerated]
+    return [(event, tolerated, rho, share / len(above)) for rho in above]
+
+
+def _score_rows(reference: Reference, policy: Policy, share: float) -> list[Row]:
+    """Tests of each score bin: for each, upwards and downwards by each ratio, the largest first."""
+    tolerated = policy.tolerated_score_ratio
+    above = [rho for rho in sorted(_SCORE_RATIOS, reverse=True) if rho > tolerated] or [2 * tolerated]
+    first = 1 + len(reference.latency_edges)
+    mass = (1 - _CONSTANT_SHARE) * share / len(reference.expected) / len(above) / 2
+    return [
+        (event, expected * tolerated**sign, expected * rho**sign, mass)
+        for event, expected in enumerate(reference.expected, start=first)
+        for rho in above
+        for sign in (1, -1)
+    ]
+
+
+def _family(rows: Sequence[Row], reference: Reference, scores: Sequence[Row] = ()) -> Family:
+    event, null, alternative, mass = (np.array(column) for column in zip(*rows, *scores, strict=True))
+    edges, bins = len(reference.latency_edges), len(reference.expected) if scores else 0
+    is_latency = (event > FAILED) & (event <= edges)
+    exposure = np.where(event == FAILED, _FINISHED, np.where(is_latency, _ANSWERED, _SCORED))
+    up = len(rows) + np.arange(bins, dtype=np.intp) * (len(scores) // max(bins, 1))
+    constant = mass[len(rows) :].sum() * _CONSTANT_SHARE / (1 - _CONSTANT_SHARE)
+    return Family(
+        event=event.astype(np.intp),
+        exposure=exposure.astype(np.intp),
+        null=null - 1,
+        alternative=alternative - 1,
+        gain=np.log(alternative / null),
+        largest=np.where(is_latency, _LARGEST_LATENCY_INCREMENT, _LARGEST_INCREMENT),
+        up=up,
+        down=up + 1,
+        about=np.concatenate((event, event[up])).astype(np.intp),
+        prior=np.concatenate((mass, np.full(bins, constant / max(bins, 1))))[CLEARING:],
+    )

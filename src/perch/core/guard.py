@@ -18,10 +18,9 @@ from dataclasses import dataclass, replace
 from math import exp, log, log1p
 
 from perch.core.bounds import upper_bound
-from perch.core.events import slow
+from perch.core.events import Tally
 from perch.core.policy import Policy
 from perch.core.reference import Reference
-from perch.core.types import Counts
 
 SLOW_ALLOWED = 0.01
 """Share of the answers that may be slower than `Slo.latency_p99_ms`."""
@@ -65,10 +64,10 @@ class Guard:
         """Mean of the detectors, in seconds; the alarm rings at `Policy.guard_quiet_s`."""
         return sum(self.detectors) / len(self.detectors)
 
-    def watched(self, counts: Counts, reference: Reference, now_s: float, elapsed_s: float) -> "Guard":
+    def watched(self, counted: Tally, reference: Reference, now_s: float, elapsed_s: float) -> "Guard":
         """The guard after `elapsed_s` seconds with these counts of the promoted version."""
         detectors: list[float] = []
-        for event, (hits, trials) in enumerate(own_events(counts, reference)):
+        for event, (hits, trials) in enumerate(own_events(counted, reference)):
             null = self._tolerated(event, now_s)
             for i, ratio in enumerate(_RATIOS):
                 log_l = _log_likelihood_ratio(hits, trials, _odds_scaled(null, ratio), null)
@@ -82,10 +81,10 @@ class Guard:
         rang = int(sum(self.detectors[half:]) > sum(self.detectors[:half]))
         return replace(self, rang=rang, alarms=self.alarms + 1, relief=0.0, detectors=_AT_REST)
 
-    def relieved(self, counts: Counts, reference: Reference) -> "Guard":
+    def relieved(self, counted: Tally, reference: Reference) -> "Guard":
         """The guard after a tick of confirmation: is the version's own rate back below three times the normal one?"""
         event = self.rang or 0
-        hits, trials = own_events(counts, reference)[event]
+        hits, trials = own_events(counted, reference)[event]
         null = min(_RELIEF_RATIO * self.rates[event], _LARGEST_RATE)
         return replace(self, relief=self.relief + _log_likelihood_ratio(hits, trials, null / _RELIEF_RATIO, null))
 
@@ -98,25 +97,25 @@ class Guard:
         return min(_TOLERATED * rate, _LARGEST_RATE)
 
 
-def arm_guard(promoted: Counts, stable: Counts, reference: Reference, policy: Policy) -> Guard:
+def arm_guard(promoted: Tally, stable: Tally, reference: Reference, policy: Policy) -> Guard:
     """Arm the guard with the rates of the rollout: the canary's own, or the stable arm's if hers rest on too little."""
     trusted = promoted if promoted.finished >= policy.min_requests else stable
     return Guard(rates=bounded_rates(trusted, reference, policy))
 
 
-def bounded_rates(counts: Counts, reference: Reference, policy: Policy) -> tuple[float, float]:
+def bounded_rates(counted: Tally, reference: Reference, policy: Policy) -> tuple[float, float]:
     """Upper bounds on the rates of failures and of SLO violations; what the SLO allows where nothing was counted."""
-    if not counts.finished:
+    if not counted.finished:
         return max(reference.slo.error_rate, _LEAST_RATE), SLOW_ALLOWED
     failed, slow_ = (
-        max(upper_bound(hits, trials, policy.beta / 2), _LEAST_RATE) for hits, trials in own_events(counts, reference)
+        max(upper_bound(hits, trials, policy.beta / 2), _LEAST_RATE) for hits, trials in own_events(counted, reference)
     )
     return failed, slow_
 
 
-def own_events(counts: Counts, reference: Reference) -> tuple[tuple[int, int], tuple[int, int]]:
+def own_events(counted: Tally, reference: Reference) -> tuple[tuple[int, int], tuple[int, int]]:
     """Hits and trials of failures, and of SLO violations among the answered."""
-    return (counts.failed, counts.finished), (slow(counts, reference), counts.answered)
+    return (counted.failed, counted.finished), (counted.hits[reference.slo_event], counted.answered)
 
 
 def _odds_scaled(rate: float, ratio: float) -> float:

@@ -10,8 +10,7 @@ as it is: drawn towards "as the champion" it would convict a version that scores
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
 from perch.core.policy import Slo
@@ -36,11 +35,37 @@ class Reference:
     latency_edges: tuple[int, ...]
     """Indices into `grid.latency_ms`, ascending: being slower than such an edge is an event. The SLO limit is one."""
 
+    latency_shares: tuple[float, ...]
+    """Share of the stable arm's answers that were slower than each edge before the rollout; 0 where too few were."""
+
     score_starts: tuple[int, ...]
     """First histogram bin of each tested score bin, ascending from 0; empty when scores are not tested."""
 
     expected: tuple[float, ...]
     """For each tested score bin, how many times as often the canary is predicted to hit it as the stable arm."""
+
+    champion_loss: float | None = None
+    """Log loss of the champion in its evaluation: the scale on which a difference of losses is small."""
+
+    slo_edge: int = field(init=False, compare=False)
+    """Index into `grid.latency_ms` of the SLO limit."""
+
+    slo_event: int = field(init=False, compare=False)
+    """Position among the events of being slower than the SLO allows."""
+
+    score_ranges: tuple[tuple[int, int], ...] = field(init=False, compare=False)
+    """The histogram bins of each tested score bin: the first, and the one after the last."""
+
+    def __post_init__(self) -> None:
+        """Look up once what every tick needs."""
+        edge = self.grid.latency_ms.index(self.slo.latency_p99_ms)
+        ends = (*self.score_starts, len(self.grid.score_logit) + 1)
+        object.__setattr__(self, "slo_edge", edge)
+        object.__setattr__(self, "slo_event", 1 + self.latency_edges.index(edge))
+        object.__setattr__(self, "score_ranges", tuple(pairwise(ends)) if self.score_starts else ())
+
+    def __hash__(self) -> int:
+        return hash((self.slo, self.latency_edges, self.score_starts, self.expected))  # not the grid: it is long
 
     @property
     def untested(self) -> tuple[str, ...]:
@@ -52,17 +77,14 @@ class Reference:
             what.append("latency other than the SLO's, for the champion has answered too little")
         return tuple(what)
 
-    @property
-    def slo_edge(self) -> int:
-        """Index into `grid.latency_ms` of the SLO limit."""
-        return self.grid.latency_ms.index(self.slo.latency_p99_ms)
 
-    def score_ranges(self) -> Iterator[tuple[int, int]]:
-        """Yield the histogram bins of each tested score bin: the first, and the one after the last."""
-        return pairwise((*self.score_starts, len(self.grid.score_logit) + 1)) if self.score_starts else iter(())
-
-
-def reference(stable: Counts, grid: Grid, slo: Slo, evaluated: tuple[Histogram, Histogram] | None) -> Reference:
+def reference(
+    stable: Counts,
+    grid: Grid,
+    slo: Slo,
+    evaluated: tuple[Histogram, Histogram] | None,
+    champion_loss: float | None = None,
+) -> Reference:
     """Fix the events of a rollout from what is known before it.
 
     Args:
@@ -72,6 +94,8 @@ def reference(stable: Counts, grid: Grid, slo: Slo, evaluated: tuple[Histogram, 
         slo: What users were promised.
         evaluated: Scores of the champion and of the canary in the evaluation of each, by score bin of the grid
             (`len(grid.score_logit) + 1` numbers each). Without them, or on another grid, scores are not tested.
+        champion_loss: Log loss of the champion in its evaluation, nats a request; without it labels of requests that
+            both versions scored are not tested.
 
     Raises:
         RolloutError: the SLO limit is no edge of the grid, or the counts do not fit it.
@@ -86,12 +110,16 @@ def reference(stable: Counts, grid: Grid, slo: Slo, evaluated: tuple[Histogram, 
     champion, canary = evaluated or ((), ())
     fits = len(champion) == len(canary) == len(grid.score_logit) + 1
     starts = _score_starts(champion, canary) if fits else ()
+    edges = _latency_edges(stable, grid, slo)
+    cumulative = tuple(accumulate(stable.latency))
     return Reference(
         grid=grid,
         slo=slo,
-        latency_edges=_latency_edges(stable, grid, slo),
+        latency_edges=edges,
+        latency_shares=tuple(1 - cumulative[edge] / max(cumulative[-1], 1) for edge in edges),
         score_starts=starts,
         expected=_expected(champion, canary, starts),
+        champion_loss=champion_loss,
     )
 
 

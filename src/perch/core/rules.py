@@ -129,12 +129,13 @@ def promote(s: Situation) -> Move | None:
 
 def raise_weight(s: Situation) -> Move | None:
     """Raise the weight by the harm budget, once a reaction time after the last change."""
-    waited_s = s.state.now_s - s.state.weights_since_s
-    finished = {arm: counts.finished for arm, counts in s.state.held.items()}
-    seen = bool(finished.get(Arm.CANARY) and finished.get(Arm.STABLE))
-    if s.harm_bound is None or not (seen and _may_go_forward(s)) or waited_s < s.policy.ramp_interval_s:
+    waited_s, weight = s.state.now_s - s.state.weights_since_s, s.state.weights.canary
+    if waited_s < s.policy.ramp_interval_s or weight >= s.policy.max_weight - _LEAST_RAISE or not _may_go_forward(s):
         return None
-    weight = s.state.weights.canary
+    finished = {arm: counted.finished for arm, counted in s.held.arms.items()}
+    seen = bool(finished.get(Arm.CANARY) and finished.get(Arm.STABLE))
+    if s.harm_bound is None or not seen:
+        return None
     raised = next_weight(weight, s.harm_bound, sum(finished.values()) / waited_s, s.policy)
     if raised <= weight + _LEAST_RAISE:
         return None
@@ -170,7 +171,7 @@ def _gross_harm_is_excluded(s: Situation) -> bool:
 
 
 def _has_baked(s: Situation) -> bool:
-    enough = all(s.state.live.get(arm, 0) >= s.policy.min_requests for arm in (Arm.CANARY, Arm.STABLE))
-    return (
-        enough and s.state.watched_s >= s.policy.bake_s and s.state.weights.canary >= s.policy.max_weight - _LEAST_RAISE
-    )
+    if s.state.watched_s < s.policy.bake_s or s.state.weights.canary < s.policy.max_weight - _LEAST_RAISE:
+        return False
+    live = s.state.seen.since(s.state.before_live)
+    return all(live.arm(arm, s.state.reference).finished >= s.policy.min_requests for arm in (Arm.CANARY, Arm.STABLE))

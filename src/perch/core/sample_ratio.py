@@ -2,8 +2,8 @@
 
 A canary that says nothing is not healthy. Under the null a request that comes to an end does so in the canary with
 the share s0 that the weights in force give it. Against ratios rho of the odds the likelihood ratio is a martingale,
-and so is their average, also over the moment at which the split went wrong: half of the mass bets from the start, and
-0.1 % of what is left is put to work in every tick. It reaches 1/alpha with a probability of at most alpha at any time
+and so is their average, also over the moment at which the split went wrong: most of the mass bets from the start,
+and 0.1 % of what is left is put to work in every tick. It reaches 1/alpha with a probability of at most alpha at any time
 (Ville). Ticks that overlap a change of weights are left out: a rule on time, not on outcomes, so the bound holds.
 Mirrored requests are split more evenly than coins would; the binomial dominates them in convex order.
 
@@ -15,28 +15,39 @@ not hide the next one. What is cut from above stays a supermartingale.
 small differences in routing or in the time of the scrape do not add up to evidence.
 """
 
-from dataclasses import dataclass, replace
-from math import log
+from dataclasses import dataclass
+from functools import lru_cache
+from math import exp, log
 
-import numpy as np
-
-from perch.core.evidence import merged
-
-_RATIOS = np.array((0.01, 0.1, 0.33, 0.67, 1.5, 3.0, 10.0))
-_START_MASS = 0.5
-_MASS_PER_TICK = 0.001
+RATIOS = (0.01, 0.1, 0.33, 0.67, 1.5, 3.0, 10.0)
+START_MASS = 0.8
+MASS_PER_TICK = 0.001
+PRIOR = (0.5, *(0.5 / 6,) * 6)  # one half on silence, which is the commonest fault
+LARGEST_INCREMENT_PER_S = 4.0
+LARGEST_WEALTH = exp(30.0)
 _SILENT = 0.2
-_LARGEST_INCREMENT_PER_S = 4.0
-_LARGEST_LOG_WEALTH = 30.0
+
+
+@lru_cache(maxsize=256)
+def _bets(share: float) -> tuple[tuple[float, float, float], ...]:
+    """Of each ratio: its prior, and what a request that ends in the canary, or in the stable arm, adds to ln of its
+    wealth, where the canary should get `share` of the requests.
+    """
+    ends_in_canary = [share * rho / (share * rho + 1 - share) for rho in RATIOS]
+    return tuple(
+        (prior, log(part / share), log((1 - part) / (1 - share)))
+        for prior, part in zip(PRIOR, ends_in_canary, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class SampleRatio:
     """Evidence against the split, and what it rests on."""
 
-    log_wealth: tuple[float, ...] = (log(_START_MASS / len(_RATIOS)),) * len(_RATIOS)
+    wealth: tuple[float, ...] = tuple(START_MASS * part for part in PRIOR)
+    """Of the bet on each ratio."""
 
-    idle: float = 1 - _START_MASS
+    idle: float = 1 - START_MASS
     """Mass that is not at work yet."""
 
     canary: int = 0
@@ -51,7 +62,7 @@ class SampleRatio:
     @property
     def e_value(self) -> float:
         """Evidence that the canary gets another share than it was given; 1 means none."""
-        return merged(self.log_wealth, self.idle)
+        return sum(self.wealth) + self.idle
 
     @property
     def canary_is_silent(self) -> bool:
@@ -66,21 +77,24 @@ class SampleRatio:
     @property
     def too_few(self) -> bool:
         """Whether the evidence says that the canary gets too few requests, rather than too many."""
-        return bool(_RATIOS[np.argmax(self.log_wealth)] < 1)
+        return RATIOS[self.wealth.index(max(self.wealth))] < 1
 
     def after(self, canary: int, stable: int, share: float, elapsed_s: float = 1.0) -> "SampleRatio":
         """Evidence after `elapsed_s` in which the canary was given `share` (above 0, below 1) of all requests."""
-        mass = _MASS_PER_TICK * self.idle
-        at_work = np.logaddexp(self.log_wealth, log(mass / len(_RATIOS)))
-        ending_in_canary = share * _RATIOS / (share * _RATIOS + 1 - share)
-        increments = canary * np.log(ending_in_canary / share) + stable * np.log((1 - ending_in_canary) / (1 - share))
-        cut = np.minimum(increments, _LARGEST_INCREMENT_PER_S * elapsed_s)
-        wealth = np.minimum(at_work + cut, _LARGEST_LOG_WEALTH)
-        after = replace(self, log_wealth=tuple(wealth.tolist()), idle=self.idle - mass)
+        mass = MASS_PER_TICK * self.idle
+        most = LARGEST_INCREMENT_PER_S * elapsed_s
+        wealth = tuple(
+            [
+                min((old + mass * part) * exp(min(canary * in_canary + stable * in_stable, most)), LARGEST_WEALTH)
+                for old, (part, in_canary, in_stable) in zip(self.wealth, _bets(share), strict=True)
+            ]
+        )
+        after = SampleRatio(wealth)
         # Without evidence, or when it turns round, the counts start over: they tell of the time of this one fault.
         carried = self if self.e_value > 1 and self.too_few == after.too_few else SampleRatio()
-        return replace(
-            after,
+        return SampleRatio(
+            wealth,
+            self.idle - mass,
             canary=carried.canary + canary,
             stable=carried.stable + stable,
             expected=carried.expected + share * (canary + stable),

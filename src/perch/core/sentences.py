@@ -2,7 +2,7 @@
 
 from math import exp
 
-from perch.core.events import FAILED, Tally, tally
+from perch.core.events import FAILED, Tally
 from perch.core.reference import Reference
 from perch.core.situation import Situation
 from perch.core.state import Pair
@@ -16,12 +16,13 @@ def harm(situation: Situation, pair: Pair) -> str:
     first, second = pair.arms
     reference = situation.state.reference
     event = situation.heaviest_event(pair)
-    mine, theirs = (tally(situation.total(arm), reference) for arm in (first, second))
+    mine, theirs = (situation.total(arm) for arm in (first, second))
     mirrored = first is Arm.CANARY and situation.state.phase is Phase.SHADOW
     kind = "mirrored requests, which no user saw," if mirrored else "requests"
+    did, others_did = _share(mine, event, reference, kind), _share(theirs, event, reference)
     return (
-        f"{_NAMES[first]} {_deed(event, reference)} {_share(mine, event, kind)} while {_NAMES[second]} did so in"
-        f" {_share(theirs, event, '')}; evidence {odds(situation.evidence(pair))}, needed {situation.threshold:,.0f}"
+        f"{_NAMES[first]} {_deed(event, reference)} {did} while {_NAMES[second]} did so in {others_did};"
+        f" evidence {odds(situation.evidence(pair))}, needed {situation.threshold:,.0f}"
     )
 
 
@@ -80,7 +81,7 @@ def _deed(event: int, reference: Reference) -> str:
     slow = event - 1
     if slow < len(reference.latency_edges):
         return f"was slower than {reference.grid.latency_ms[reference.latency_edges[slow]]:g} ms in"
-    start, stop = list(reference.score_ranges())[slow - len(reference.latency_edges)]
+    start, stop = reference.score_ranges[slow - len(reference.latency_edges)]
     return f"gave scores {_score_range(reference, start, stop)} in"
 
 
@@ -93,8 +94,14 @@ def _score_range(reference: Reference, start: int, stop: int) -> str:
     return f"above {low}" if low else f"up to {high}"
 
 
-def _share(counted: Tally, event: int, kind: str) -> str:
-    hits, exposed = counted.hits[event], counted.exposed[event]
+def _exposed(counted: Tally, event: int, reference: Reference) -> int:
+    if event == FAILED:
+        return counted.finished
+    return counted.answered if event <= len(reference.latency_edges) else counted.scored
+
+
+def _share(counted: Tally, event: int, reference: Reference, kind: str = "") -> str:
+    hits, exposed = counted.hits[event], _exposed(counted, event, reference)
     of_what = f" {kind}" if kind else ""
     return f"{hits:,.0f} of {exposed:,.0f}{of_what} ({percent(hits / exposed if exposed else 0.0)})"
 

@@ -1,17 +1,17 @@
 """What the rules look at: the state after a tick, with the numbers derived from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from perch.core.bounds import lower_bound, upper_bound
-from perch.core.events import FAILED, slo_event
-from perch.core.evidence import Family, merged
+from perch.core.bounds import lower_bound
+from perch.core.events import FAILED, Record, Tally
+from perch.core.evidence import Family, blaming, cleared
 from perch.core.guard import SLOW_ALLOWED, own_events
 from perch.core.policy import Policy
-from perch.core.ramp import harm_bound
+from perch.core.ramp import excess_bound, harm_bound
 from perch.core.state import Pair, State
-from perch.core.types import Arm, Counts, Observation, Phase
-from perch.core.weighing import clear_family, counted, harm_family, needed
+from perch.core.types import Arm, Observation, Phase
+from perch.core.weighing import counted, family, needed
 
 
 @dataclass(frozen=True)
@@ -25,26 +25,36 @@ class Situation:
     weighed: bool
     """Whether the evidence moved in this tick; without it no weight is raised."""
 
+    e_value: float = field(init=False)
+    """Evidence that the canary harms compared with the stable arm; 1 where they are not compared."""
+
+    harm_bound: float | None = field(init=False)
+    """Upper bound on the canary's bad share minus the stable arm's."""
+
+    def __post_init__(self) -> None:
+        """Derive what every tick's record holds."""
+        object.__setattr__(self, "e_value", self.evidence(Pair.CANARY_STABLE))
+        object.__setattr__(self, "harm_bound", harm_bound(self.stage, self.state.reference, self.policy))
+
     @property
     def threshold(self) -> float:
         """Evidence at which an arm is found to harm."""
         return 1 / self.policy.alpha
-
-    @cached_property
-    def e_value(self) -> float:
-        """Evidence that the canary harms compared with the stable arm; 1 where they are not compared."""
-        return self.evidence(Pair.CANARY_STABLE)
 
     @property
     def strongest(self) -> float:
         """The strongest evidence that any arm harms another."""
         return max(map(self.evidence, self.state.comparisons), default=1.0)
 
-    @cached_property
-    def harm_bound(self) -> float | None:
-        """Upper bound on the canary's bad share minus the stable arm's."""
-        canary, stable = self.total(Arm.CANARY), self.total(Arm.STABLE)
-        return harm_bound(canary, stable, self.state.stable_bad, self.state.reference, self.policy)
+    @property
+    def stage(self) -> Record:
+        """What the arms counted in this stage."""
+        return self.state.seen.since(self.state.before_stage)
+
+    @property
+    def held(self) -> Record:
+        """What they counted since the weights were last changed."""
+        return self.state.seen.since(self.state.before_weights)
 
     @property
     def champion_is_silent(self) -> bool:
@@ -70,13 +80,9 @@ class Situation:
             return f"the canary finished none of about {expected:,.0f} requests, while the champion answers"
         return None
 
-    def total(self, arm: Arm) -> Counts:
+    def total(self, arm: Arm) -> Tally:
         """What an arm counted in this stage."""
-        return self.state.totals.get(arm) or Counts.none(self.state.reference.grid)
-
-    def held(self, arm: Arm) -> Counts:
-        """What an arm counted since the weights were last changed."""
-        return self.state.held.get(arm) or Counts.none(self.state.reference.grid)
+        return self.stage.arm(arm, self.state.reference)
 
     def evidence(self, pair: Pair) -> float:
         """Evidence that the first arm of the pair harms compared with the second; 1 where they are not compared.
@@ -84,22 +90,19 @@ class Situation:
         A confirmation is about the event that rang: that alone can blame. It was chosen before the arms are compared
         afresh, so its share of the mixture, as if it were the whole, is valid by itself.
         """
-        comparison = self.state.comparisons.get(pair)
-        if comparison is None:
+        wealth = self.state.comparisons.get(pair)
+        if wealth is None:
             return 1.0
         if self.state.phase is not Phase.CONFIRM:
-            return merged(comparison.harm, 1 - self.state.spent)
-        wealth, start = (
-            self._family(pair).by_event(rows, self._events)[self._rang]
-            for rows in (comparison.harm, self._family(pair).start(1.0))
-        )
-        return float(wealth / start)
+            return blaming(wealth.array) + 1 - self.state.spent
+        bets = self._family(pair)
+        return float(bets.harm(wealth.array)[self._rang] / bets.harm(bets.start(1.0))[self._rang])
 
     def heaviest_event(self, pair: Pair) -> int:
         """The event that carries the most evidence of harm."""
         if self.state.phase is Phase.CONFIRM:
             return self._rang
-        return int(self._family(pair).by_event(self.state.comparisons[pair].harm, self._events).argmax())
+        return int(self._family(pair).harm(self.state.comparisons[pair].array).argmax())
 
     def champion_is_suspect(self, evidence: float) -> bool:
         """Whether the champion harms, compared with the baseline, with this evidence, and breaks what the SLO allows.
@@ -109,48 +112,37 @@ class Situation:
         if self.evidence(Pair.STABLE_BASELINE) < evidence:
             return False
         slow = self.heaviest_event(Pair.STABLE_BASELINE) != FAILED
-        hits, trials = own_events(self.held(Arm.STABLE), self.state.reference)[slow]
+        hits, trials = own_events(self.held.arm(Arm.STABLE, self.state.reference), self.state.reference)[slow]
         allowed = SLOW_ALLOWED if slow else self.state.reference.slo.error_rate
         return lower_bound(hits, trials, self.policy.beta) > allowed
 
     @property
     def _rang(self) -> int:
         guard = self.state.guard
-        return slo_event(self.state.reference) if guard and guard.rang else FAILED
-
-    @property
-    def _events(self) -> int:
-        return 1 + len(self.state.reference.latency_edges) + len(self.state.reference.expected)
+        return self.state.reference.slo_event if guard and guard.rang else FAILED
 
     def _family(self, pair: Pair) -> Family:
-        return harm_family(pair, self.state.phase, self.state.reference, self.policy)
+        return family(pair, self.state.phase, self.state.reference, self.policy)
 
     def clearance(self, pair: Pair) -> tuple[float, float]:
         """Odds against harm of the first arm, in failures and in SLO violations."""
-        family = clear_family(pair, self.state.phase, self.state.reference)
-        comparison = self.state.comparisons.get(pair)
-        if comparison is None:
-            return 1.0, 1.0
-        by_event = family.by_event(comparison.cleared, 1 + int(family.event.max()))
-        return float(by_event[family.event[0]]), float(by_event[family.event[-1]])
+        wealth = self.state.comparisons.get(pair)
+        return cleared(wealth.array) if wealth else (1.0, 1.0)
 
     def not_inferior(self) -> bool:
         """Whether it is proven, for failures and for SLO violations, that the canary is no worse than the champion.
 
-        That is: its rate is at most `margin` above the champion's, or at most twice it. The difference is taken over
-        the time since the weights were last changed: only then do both arms have the same part of each hour. The ratio
-        is tested tick by tick, so it may use them all.
-
-        `beta` bounds the probability of a false proof: a half for each event, of which one half pays for each form, and
-        one half again for each of the two bounds of the difference.
+        That is: over its live requests its rate is at most `margin` above the champion's in the same ticks, or at most
+        twice it. `beta` bounds the probability of a false proof: a half for each event, of which one half pays for each
+        form.
         """
-        canary = own_events(self.held(Arm.CANARY), self.state.reference)
-        stable = own_events(self.held(Arm.STABLE), self.state.reference)
+        live, reference = self.state.seen.since(self.state.before_live), self.state.reference
+        canary, stable = (own_events(live.arm(arm, reference), reference) for arm in (Arm.CANARY, Arm.STABLE))
         error = self.policy.beta / 4
         ratios = (odds >= 1 / error for odds in self.clearance(Pair.CANARY_STABLE))
         return all(
-            by_ratio or upper_bound(*c, error / 2) - lower_bound(*s, error / 2) < self.policy.margin
-            for by_ratio, c, s in zip(ratios, canary, stable, strict=True)
+            by_ratio or (c[1] > 0 and excess_bound(*c, matched, s[1], error) < self.policy.margin)
+            for by_ratio, c, matched, s in zip(ratios, canary, live.matched, stable, strict=True)
         )
 
 

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from perch.core.events import Record, Tallies
 from perch.core.guard import Guard
 from perch.core.reference import Reference
 from perch.core.sample_ratio import SampleRatio
-from perch.core.types import Action, Arm, Counts, Phase, Weights
+from perch.core.types import Action, Arm, Phase, Weights
+from perch.core.vector import Vector
 
 
 class Cause(StrEnum):
@@ -55,22 +57,11 @@ class Pair(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """Evidence about a pair of arms, as log wealth per row of the families of `perch.core.evidence`."""
-
-    harm: tuple[float, ...]
-    """That the first arm harms."""
-
-    cleared: tuple[float, ...]
-    """That it does not: against a two- or threefold harm."""
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """Counts that wait until there are enough of them to be weighed. The shadow's count as the canary's."""
 
     since_s: float
-    arms: Mapping[Arm, Counts] = field(default_factory=dict)
+    arms: Tallies = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +105,24 @@ class State:
     """When a source last did not answer; `None`: never."""
 
     batch: Batch
-    totals: Mapping[Arm, Counts]
-    """What each arm counted in this stage: shadow and ramp together, guard, or confirm. The shadow's count as the
-    canary's."""
+    seen: Record
+    """What the arms counted since the rollout began, as far as it was weighed."""
 
-    live: Mapping[Arm, int]
-    """Requests finished in each arm since the canary got live traffic."""
+    before_stage: Record
+    """`seen` as it was when the stage began: shadow and ramp are one stage, guard and confirm are two others."""
 
-    held: Mapping[Arm, Counts]
-    """What each arm counted since the weights were last changed. The shadow's count as the canary's."""
+    before_live: Record
+    """`seen` as it was when the canary got live traffic."""
 
-    stable_bad: float
-    """The stable arm's bad responses of this stage, matched tick by tick to the canary's requests: see `ramp`."""
+    before_weights: Record
+    """`seen` as it was when the weights were last changed."""
 
-    comparisons: Mapping[Pair, Comparison]
+    warmed: int
+    """The canary's requests that were not weighed, for it was cold."""
+
+    comparisons: Mapping[Pair, Vector]
+    """Wealth on each bet about a pair of arms: see `perch.core.evidence.Family`."""
+
     spent: float
     """Mass of the mixture over change times that is at work, 0 to 1."""
 

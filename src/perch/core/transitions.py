@@ -3,12 +3,13 @@
 from collections.abc import Collection
 from dataclasses import replace
 
+from perch.core.events import Record
 from perch.core.guard import Guard, arm_guard
 from perch.core.policy import Policy, Slo
 from perch.core.reference import Reference
 from perch.core.sample_ratio import SampleRatio
 from perch.core.state import Batch, Cause, State
-from perch.core.types import Action, Arm, Counts, Phase, Weights
+from perch.core.types import Action, Arm, Phase, Weights
 from perch.core.weighing import START_MASS, fresh_comparisons, put_to_work
 
 
@@ -43,10 +44,11 @@ def begin(policy: Policy, slo: Slo, reference: Reference, arms: Collection[Arm],
         watched_s=0.0,
         sources_down_s=None,
         batch=Batch(since_s=now_s),
-        totals={},
-        live={},
-        held={},
-        stable_bad=0.0,
+        seen=Record(),
+        before_stage=Record(),
+        before_live=Record(),
+        before_weights=Record(),
+        warmed=0,
         comparisons=fresh_comparisons(phase, reference, policy, mass, has_baseline=has_baseline),
         spent=mass,
         spent_s=now_s,
@@ -66,8 +68,8 @@ def go_live(state: State, policy: Policy) -> State:
     """
     live = replace(
         _enter(state, Phase.RAMP, _live_weights(state, policy, policy.start_weight)),
-        totals=state.totals,
-        stable_bad=state.stable_bad,
+        before_stage=state.before_stage,
+        before_live=state.seen,
         watched_s=0.0,
     )
     return put_to_work(live, policy, START_MASS / 2)
@@ -75,13 +77,15 @@ def go_live(state: State, policy: Policy) -> State:
 
 def reweigh(state: State, policy: Policy, canary: float) -> State:
     """Give the canary another share of the live traffic."""
-    moved = replace(state, weights=_live_weights(state, policy, canary), weights_since_s=state.now_s, held={})
+    moved = replace(state, weights=_live_weights(state, policy, canary), weights_since_s=state.now_s)
+    moved = replace(moved, before_weights=state.seen)
     return put_to_work(moved, policy)
 
 
 def promote(state: State, policy: Policy, cause: Cause) -> State:
     """Give the canary the traffic and arm the guard."""
-    canary, stable = (state.totals.get(arm, Counts.none(state.reference.grid)) for arm in (Arm.CANARY, Arm.STABLE))
+    stage = state.seen.since(state.before_stage)
+    canary, stable = (stage.arm(arm, state.reference) for arm in (Arm.CANARY, Arm.STABLE))
     guard = arm_guard(canary, stable, state.reference, policy)
     return replace(restore(state, policy, guard), promoted_by=cause, watched_s=0.0)
 
@@ -123,9 +127,8 @@ def _enter(state: State, phase: Phase, weights: Weights) -> State:
         weights_since_s=state.now_s,
         data_s=state.now_s,
         batch=Batch(since_s=state.now_s),
-        totals={},
-        held={},
-        stable_bad=0.0,
+        before_stage=state.seen,
+        before_weights=state.seen,
     )
 
 
