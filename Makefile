@@ -18,10 +18,10 @@ export DO_NOT_TRACK := 1
 pytest = $(RUN)/pytest -q $(1) $(2) || $(RUN)/pytest -q --last-failed --last-failed-no-failures none $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train up down status test test-quick lint types layers format lock clean
+.PHONY: help install demo train up down status test test-quick lint types layers format bench-decisions lock clean
 
 help:  ## List the verbs
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*##' '{printf "  \033[36m%-12s\033[0m%s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*##' '{printf "  \033[36m%-16s\033[0m%s\n", $$1, $$2}'
 
 install: .venv/.installed  ## Install everything into .venv
 
@@ -68,6 +68,9 @@ layers: install  ## Check that imports point down to the core
 format: install  ## Format the code
 	$(RUN)/ruff check --fix --quiet
 	$(RUN)/ruff format --quiet
+
+bench-decisions: install  ## Compare rollout rules on simulated traffic (25 minutes; QUICK=1: two)
+	$(RUN)/python -m benchmarks.decisions
 
 lock:  ## Renew uv.lock
 	$(UV) lock

@@ -1,0 +1,27 @@
+"""The engines of the comparison, by the name under which they stand in the table."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from benchmarks.decisions.engine import Engine
+from benchmarks.decisions.peers.argo import Argo
+from benchmarks.decisions.peers.flagger import Flagger
+from benchmarks.decisions.peers.kayenta import Kayenta
+from benchmarks.decisions.peers.peer import Peer
+from benchmarks.decisions.peers.sagemaker import SageMaker
+from benchmarks.decisions.peers.ztest import ZTest
+
+
+def _peer(rule: Callable[[int], Peer]) -> Engine:
+    return lambda _scenario, replications: rule(replications)
+
+
+ENGINES: Mapping[str, Engine] = {
+    "flagger": _peer(Flagger),
+    "flagger-10s-x2": _peer(partial(Flagger, interval_s=10, threshold=2)),
+    "argo": _peer(Argo),
+    "argo-1m": _peer(partial(Argo, analysis_from_s=0, interval_s=60, max_error_rate=0.01, latency=True)),
+    "sagemaker": _peer(SageMaker),
+    "kayenta": _peer(Kayenta),
+    "z-test": _peer(ZTest),
+}

@@ -1,0 +1,41 @@
+"""How much is measured: everything, or what fits into two minutes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from benchmarks.decisions.engines import ENGINES
+from benchmarks.decisions.run import Result, run
+from benchmarks.decisions.scenarios import Scenario, scenarios
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which scenarios, how often and how long."""
+
+    replications: int
+    """Rollouts of each engine in each scenario."""
+
+    longest_s: int
+    """Simulated time after which a rollout that has not ended is held."""
+
+    fastest_rps: float
+    slowest_rps: float
+    """Scenarios outside these rates are left out; the one without traffic is not."""
+
+    def scenarios(self) -> Mapping[str, Scenario]:
+        """The scenarios of this plan, by their keys."""
+        return {
+            scenario.key: replace(scenario, duration_s=min(scenario.duration_s, self.longest_s))
+            for scenario in scenarios()
+            if self.slowest_rps <= scenario.traffic.rps <= self.fastest_rps or scenario.traffic.rps == 0
+        }
+
+
+FULL = Plan(replications=1000, longest_s=3600, slowest_rps=1.0, fastest_rps=1000.0)
+QUICK = Plan(replications=100, longest_s=1500, slowest_rps=100.0, fastest_rps=100.0)
+
+
+def measure(job: tuple[Plan, str, str]) -> Result:
+    """Run one engine in one scenario: `(plan, engine, key of the scenario)`, all of which go to another process."""
+    plan, engine, key = job
+    return run(engine, ENGINES[engine], plan.scenarios()[key], plan.replications)
