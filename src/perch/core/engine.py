@@ -7,12 +7,13 @@ recorded rollout can be replayed.
 from collections.abc import Callable, Mapping
 
 from perch.core import aftercare, rules, sentences
+from perch.core.events import Tick
 from perch.core.policy import Policy
 from perch.core.rules import Move
 from perch.core.situation import Situation
 from perch.core.state import State
 from perch.core.types import Action, Decision, Observation, Phase, Verdict
-from perch.core.weighing import advance
+from perch.core.weighing import advance, tick_of
 
 Rule = Callable[[Situation], Move | None]
 
@@ -68,8 +69,12 @@ def decide(state: State, observation: Observation, policy: Policy) -> tuple[Stat
     if observation.tick <= state.tick:
         seen = f"Tick {observation.tick} was ignored: the rollout is at tick {state.tick} already."
         return state, _unchanged(state, Verdict.NO_DATA, seen)
-    after, weighed = advance(state, observation, policy)
-    situation = Situation(after, policy, observation, weighed)
+    return decide_events(state, tick_of(observation, state.phase, state.reference), policy)
+
+
+def decide_events(state: State, tick: Tick, policy: Policy) -> tuple[State, Decision]:
+    """Decide about a new tick of a rollout in progress, given its events."""
+    situation = Situation(*advance(state, tick, policy), policy, tick)
     moves = (rule(situation) for rule in RULES[state.phase])
     move = next((move for move in moves if move), None) or _hold(situation)
     return move.state, Decision(

@@ -12,7 +12,7 @@ from operator import add, sub
 from typing import Self
 
 from perch.core.reference import Reference
-from perch.core.types import Arm, Counts
+from perch.core.types import Arm, Command, Counts
 from perch.errors import RolloutError
 
 FAILED = 0
@@ -58,6 +58,19 @@ class Tally:
 
 
 Tallies = Mapping[Arm, Tally]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """An observation in terms of events."""
+
+    number: int
+    now_s: float
+
+    arms: Mapping[Arm, Tally | None]
+    """What each arm counted, the challenger under the canary's name; `None`: an arm that is needed did not report."""
+
+    command: Command | None = None
 
 
 def tally(counts: Counts, reference: Reference) -> Tally:

@@ -143,7 +143,8 @@ class Family:
             return tests
         emptied = tests.take(self.down, axis=-1)
         constant = tests.take(self.up, axis=-1) - emptied + emptied.sum(-1, keepdims=True)
-        return np.minimum(np.concatenate((tests, constant), axis=-1), _LARGEST_INCREMENT)
+        bets: Floats = np.minimum(np.concatenate((tests, constant), axis=-1), _LARGEST_INCREMENT)
+        return bets
 
     def bet(self, wealth: Floats, counted: Comparable) -> Floats:
         """Wealth of each bet after a tick, shape (..., bets)."""
@@ -154,8 +155,8 @@ class Family:
         """Wealth at the start, with `mass` of the mixture put to work, shape (bets,)."""
         return np.concatenate((np.full(CLEARING, 1 / len(_MILD_RATIOS)), mass * self.prior))
 
-    def more(self, wealth: Floats, mass: float) -> Floats:
-        """Wealth after putting further `mass` to work: on a harm that begins now."""
+    def more(self, wealth: Floats, mass: float | Floats) -> Floats:
+        """Wealth after putting further `mass` to work, shape (..., 1): on a harm that begins now."""
         after = wealth.copy()
         after[..., CLEARING:] += mass * self.prior
         return after

@@ -15,25 +15,29 @@ a comparison of arms again.
 """
 
 from dataclasses import dataclass, replace
-from math import exp, log, log1p
+from math import log, log1p
+
+import numpy as np
 
 from perch.core.bounds import upper_bound
 from perch.core.events import Tally
 from perch.core.policy import Policy
 from perch.core.reference import Reference
+from perch.core.vector import Floats
 
 SLOW_ALLOWED = 0.01
 """Share of the answers that may be slower than `Slo.latency_p99_ms`."""
 
 _RATIOS = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
-_AT_REST = (0.0,) * (2 * len(_RATIOS))
+AT_REST = (0.0,) * (2 * len(_RATIOS))
 _TOLERATED = 2.0
 _LEAST_RATE = 1e-4
 _LARGEST_RATE = 0.9
-_LARGEST = 1e300
+_LARGEST = 1e150
 _RELIEF_RATIO = 3.0
 _INCIDENT_S = 300.0
-_LARGEST_INCREMENTS = (600.0, 4.0)  # for failures only so that numbers stay finite
+_LARGEST_INCREMENTS = np.array(((300.0,), (4.0,)))  # for failures only so that numbers stay finite
+_RATIO_ROW = np.array(_RATIOS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Guard:
     rates: tuple[float, float]
     """Upper bounds on the rates from the rollout: what is normal."""
 
-    detectors: tuple[float, ...] = _AT_REST
+    detectors: tuple[float, ...] = AT_REST
     """M of each event and ratio."""
 
     rang: int | None = None
@@ -66,20 +70,15 @@ class Guard:
 
     def watched(self, counted: Tally, reference: Reference, now_s: float, elapsed_s: float) -> "Guard":
         """The guard after `elapsed_s` seconds with these counts of the promoted version."""
-        detectors: list[float] = []
-        for event, (hits, trials) in enumerate(own_events(counted, reference)):
-            null = self._tolerated(event, now_s)
-            for i, ratio in enumerate(_RATIOS):
-                log_l = _log_likelihood_ratio(hits, trials, _odds_scaled(null, ratio), null)
-                old = self.detectors[event * len(_RATIOS) + i]
-                detectors.append(min((elapsed_s + old) * exp(min(log_l, _LARGEST_INCREMENTS[event])), _LARGEST))
-        return replace(self, detectors=tuple(detectors))
+        own = np.array(own_events(counted, reference), dtype=np.float64)
+        detectors = grown(np.array(self.detectors), own[:, 0], own[:, 1], np.array(self.tolerated(now_s)), elapsed_s)
+        return replace(self, detectors=tuple(detectors.tolist()))
 
     def ring(self) -> "Guard":
         """The guard as it waits for the confirmation: which event rang is kept."""
         half = len(_RATIOS)
         rang = int(sum(self.detectors[half:]) > sum(self.detectors[:half]))
-        return replace(self, rang=rang, alarms=self.alarms + 1, relief=0.0, detectors=_AT_REST)
+        return replace(self, rang=rang, alarms=self.alarms + 1, relief=0.0, detectors=AT_REST)
 
     def relieved(self, counted: Tally, reference: Reference) -> "Guard":
         """The guard after a tick of confirmation: is the version's own rate back below three times the normal one?"""
@@ -92,9 +91,30 @@ class Guard:
         """The guard, armed again, that takes for normal for five minutes what every arm showed just now."""
         return replace(self, incident=rates, incident_until_s=now_s + _INCIDENT_S)
 
-    def _tolerated(self, event: int, now_s: float) -> float:
-        rate = max(self.rates[event], self.incident[event] if now_s < self.incident_until_s else 0.0)
-        return min(_TOLERATED * rate, _LARGEST_RATE)
+    def tolerated(self, now_s: float) -> tuple[float, float]:
+        """Rates of failures and of SLO violations up to which the guard keeps quiet."""
+        usual = self.incident if now_s < self.incident_until_s else (0.0, 0.0)
+        failed, slow = (min(_TOLERATED * max(pair), _LARGEST_RATE) for pair in zip(self.rates, usual, strict=True))
+        return failed, slow
+
+
+def grown(detectors: Floats, hits: Floats, trials: Floats, null: Floats, elapsed_s: Floats | float) -> Floats:
+    """M of each event and ratio after a tick, shape (..., 2 x ratios). Leading axes are many rollouts at once.
+
+    Args:
+        detectors: M before.
+        hits: How often each event happened, shape (..., 2).
+        trials: Among how many requests, shape (..., 2).
+        null: Tolerated rates, shape (..., 2), above 0 and below 1.
+        elapsed_s: Length of the tick, shape (..., 1), or one for all.
+    """
+    normal = null[..., None]
+    rate = _odds_scaled(normal, _RATIO_ROW)
+    misses = (trials - hits)[..., None]
+    log_l = hits[..., None] * np.log(rate / normal) + misses * (np.log1p(-rate) - np.log1p(-normal))
+    factor = np.exp(np.minimum(log_l, _LARGEST_INCREMENTS)).reshape(detectors.shape)
+    after: Floats = np.minimum((elapsed_s + detectors) * factor, _LARGEST)
+    return after
 
 
 def arm_guard(promoted: Tally, stable: Tally, reference: Reference, policy: Policy) -> Guard:
@@ -118,9 +138,10 @@ def own_events(counted: Tally, reference: Reference) -> tuple[tuple[int, int], t
     return (counted.failed, counted.finished), (counted.hits[reference.slo_event], counted.answered)
 
 
-def _odds_scaled(rate: float, ratio: float) -> float:
+def _odds_scaled(rate: Floats, ratio: Floats) -> Floats:
     """The rate with `ratio` times the odds: below 1 however large the ratio."""
-    return ratio * rate / (1 - rate + ratio * rate)
+    scaled: Floats = ratio * rate / (1 - rate + ratio * rate)
+    return scaled
 
 
 def _log_likelihood_ratio(hits: int, trials: int, rate: float, null: float) -> float:

@@ -28,7 +28,7 @@ class Move:
 
 def obey(s: Situation) -> Move | None:
     """A person's wish comes first; pausing is a state, and was noted when the observation was taken in."""
-    match s.observation.command:
+    match s.tick.command:
         case Command.ROLL_BACK:
             return end(s, Action.ROLL_BACK, Cause.PERSON, f"a person asked for it; {sentences.standing(s)}")
         case Command.PROMOTE if s.state.phase is not Phase.GUARD:

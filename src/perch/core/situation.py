@@ -4,14 +4,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from perch.core.bounds import lower_bound
-from perch.core.events import FAILED, Record, Tally
+from perch.core.events import FAILED, Record, Tally, Tick
 from perch.core.evidence import Family, blaming, cleared
 from perch.core.guard import SLOW_ALLOWED, own_events
 from perch.core.policy import Policy
 from perch.core.ramp import excess_bound, harm_bound
 from perch.core.state import Pair, State
-from perch.core.types import Arm, Observation, Phase
-from perch.core.weighing import counted, family, needed
+from perch.core.types import Arm, Phase
+from perch.core.weighing import family, needed
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,12 @@ class Situation:
     """A rollout at the end of a tick."""
 
     state: State
-    policy: Policy
-    observation: Observation
 
     weighed: bool
     """Whether the evidence moved in this tick; without it no weight is raised."""
+
+    policy: Policy
+    tick: Tick
 
     e_value: float = field(init=False)
     """Evidence that the canary harms compared with the stable arm; 1 where they are not compared."""
@@ -65,7 +66,7 @@ class Situation:
     @cached_property
     def no_data(self) -> str | None:
         """Why this tick says nothing about the canary, in words; `None` when it does."""
-        arms = counted(self.state.phase, self.observation.arms)
+        arms = self.tick.arms
         wanted = needed(self.state.phase)
         down = sorted(arm for arm, counts in arms.items() if arm in wanted and counts is None)
         if down:

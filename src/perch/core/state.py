@@ -52,8 +52,14 @@ class Pair(StrEnum):
     @property
     def arms(self) -> tuple[Arm, Arm]:
         """The arm under suspicion and the one it is compared with."""
-        first, second = self.value.split("|")
-        return Arm(first), Arm(second)
+        return _ARMS[self]
+
+
+_ARMS = {
+    Pair.CANARY_STABLE: (Arm.CANARY, Arm.STABLE),
+    Pair.CANARY_BASELINE: (Arm.CANARY, Arm.BASELINE),
+    Pair.STABLE_BASELINE: (Arm.STABLE, Arm.BASELINE),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypedDict
 
-from perch.core.events import Record, Tallies, added, tally
+from perch.core.events import Record, Tallies, Tally, Tick, added, tally
 from perch.core.evidence import Family, comparable, core_family, full_family
 from perch.core.guard import Guard
 from perch.core.policy import Policy
 from perch.core.reference import Reference
 from perch.core.sample_ratio import SampleRatio
 from perch.core.state import Batch, Pair, State
-from perch.core.types import Arm, Command, Counts, Observation, Phase
+from perch.core.types import Arm, Command, Observation, Phase
 from perch.core.vector import Vector
 
 FEWEST_REQUESTS = 10
@@ -29,6 +29,7 @@ _SETTLING_S = 2.0
 _PAUSED: Mapping[Command | None, bool] = {Command.PAUSE: True, Command.RESUME: False}
 _COMPARED = frozenset({Arm.CANARY, Arm.STABLE})
 _BEFORE_PROMOTION = (Phase.SHADOW, Phase.RAMP)
+_CHALLENGERS = (Arm.CANARY, Arm.SHADOW)
 _CANARY_ALONE = frozenset({Arm.CANARY})
 
 
@@ -37,41 +38,39 @@ def needed(phase: Phase) -> frozenset[Arm]:
     return _CANARY_ALONE if phase is Phase.GUARD else _COMPARED
 
 
-def counted(phase: Phase, arms: Mapping[Arm, Counts | None]) -> dict[Arm, Counts | None]:
-    """What each arm counted, with the challenger under the canary's name in the shadow stage, too.
+def tick_of(observation: Observation, phase: Phase, reference: Reference) -> Tick:
+    """Count the events in an observation, with the challenger under the canary's name in the shadow stage, too.
 
     Mirrored requests that end after the shadow stage are left out, and so is a needed arm that is missing (`None`).
-    """
-    present: dict[Arm, Counts | None] = dict(arms)
-    shadow = present.pop(Arm.SHADOW, None)
-    if phase is Phase.SHADOW:
-        present[Arm.CANARY] = shadow
-    for arm in needed(phase):
-        present.setdefault(arm, None)
-    return present
-
-
-def advance(state: State, observation: Observation, policy: Policy) -> tuple[State, bool]:
-    """The state after a tick's counts, and whether they were weighed or wait for more.
 
     Raises:
         RolloutError: counts that were not taken on the rollout's histogram grid.
     """
-    now_s = state.now_s + min(max(observation.now_s - state.seen_s, 0.0), LONGEST_WAIT_S)
-    arms = counted(state.phase, observation.arms)
-    present = {arm: tally(counts, state.reference) for arm, counts in arms.items() if counts is not None}
+    challenger = Arm.SHADOW if phase is Phase.SHADOW else Arm.CANARY
+    arms: dict[Arm, Tally | None] = dict.fromkeys(needed(phase))
+    for arm, counts in observation.arms.items():
+        if arm is challenger or arm not in _CHALLENGERS:
+            name = Arm.CANARY if arm is challenger else arm
+            arms[name] = tally(counts, reference) if counts is not None else None
+    return Tick(observation.tick, observation.now_s, arms, observation.command)
+
+
+def advance(state: State, tick: Tick, policy: Policy) -> tuple[State, bool]:
+    """The state after a tick's counts, and whether they were weighed or wait for more."""
+    now_s = state.now_s + min(max(tick.now_s - state.seen_s, 0.0), LONGEST_WAIT_S)
+    present = {arm: counted for arm, counted in tick.arms.items() if counted is not None}
     warmed = state.warmed
     if warmed < policy.warm_up_requests and Arm.CANARY in present:
         warmed, present = warmed + present[Arm.CANARY].finished, {}
-    is_down = None in arms.values()
+    is_down = None in tick.arms.values()
     waiting = Batch(state.batch.since_s, added(state.batch.arms, present))
     is_ready = not is_down and _is_enough(waiting, now_s)
     after = replace(
         state,
-        tick=observation.tick,
-        seen_s=max(observation.now_s, state.seen_s),
+        tick=tick.number,
+        seen_s=max(tick.now_s, state.seen_s),
         now_s=now_s,
-        paused=_PAUSED.get(observation.command, state.paused),
+        paused=_PAUSED.get(tick.command, state.paused),
         sources_down_s=now_s if is_down else state.sources_down_s,
         warmed=warmed,
         **(_weighed(state, waiting.arms, now_s, policy) if is_ready else {"batch": waiting}),
