@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from benchmarks.decisions.engine import Engine
 from benchmarks.decisions.peers.argo import Argo
 from benchmarks.decisions.peers.flagger import Flagger
 from benchmarks.decisions.peers.kayenta import Kayenta
 from benchmarks.decisions.peers.peer import Peer
 from benchmarks.decisions.peers.sagemaker import SageMaker
 from benchmarks.decisions.peers.ztest import ZTest
+from benchmarks.decisions.rollouts import Engine
 
 
 def _peer(rule: Callable[[int], Peer]) -> Engine:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
-from benchmarks.decisions.engine import End, Engine
+from benchmarks.decisions.rollouts import End, Engine
 from benchmarks.decisions.scenarios import Scenario
 
 from perch.core.types import Arm
@@ -44,7 +44,7 @@ def run(name: str, engine: Engine, scenario: Scenario, replications: int) -> Res
     rollouts = engine(scenario, replications)
     bad: Ints = np.zeros(replications, dtype=np.int64)
     while market.now_s < scenario.duration_s and (rollouts.ends == End.HELD).any():
-        served = market.tick(rollouts.split)
+        served = market.tick(rollouts.split.only(rollouts.ends == End.HELD))
         bad += served[Arm.CANARY].bad
         rollouts.step(market.now_s, served)
     home = np.isin(rollouts.ends, (End.ROLLED_BACK, End.ABORTED))

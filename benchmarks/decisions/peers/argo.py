@@ -11,8 +11,8 @@ one).
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from benchmarks.decisions.engine import End
 from benchmarks.decisions.peers.peer import Peer, error_rate, slow_share
+from benchmarks.decisions.rollouts import End
 
 from perch.core.types import Arm
 from perch.rehearsal.market import Floats, Mask, Served

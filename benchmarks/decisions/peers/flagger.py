@@ -7,8 +7,8 @@ at the canary alone, over the last interval. A check without a value fails.
 from collections.abc import Mapping
 
 import numpy as np
-from benchmarks.decisions.engine import End
 from benchmarks.decisions.peers.peer import Peer, error_rate, slow_share
+from benchmarks.decisions.rollouts import End
 
 from perch.core.types import Arm
 from perch.rehearsal.market import Served

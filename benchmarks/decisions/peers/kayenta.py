@@ -9,9 +9,9 @@ judgement must reach the pass score. Where half of the metrics or more have no d
 from collections.abc import Mapping
 
 import numpy as np
-from benchmarks.decisions.engine import End
 from benchmarks.decisions.peers.mann_whitney import is_high
 from benchmarks.decisions.peers.peer import Peer, error_rate
+from benchmarks.decisions.rollouts import End
 
 from perch.core.types import Arm
 from perch.rehearsal.market import GRID, Floats, Ints, Served

@@ -44,7 +44,7 @@ def is_high(experiment: Floats, control: Floats) -> bool:
     ):
         return False
     found = shift(experiment, control)
-    return found.low > _CRITICAL_SHARE * abs(found.estimate) and experiment.mean() >= control.mean()
+    return bool(found.low > _CRITICAL_SHARE * abs(found.estimate) and experiment.mean() >= control.mean())
 
 
 def shift(experiment: Floats, control: Floats) -> Shift:

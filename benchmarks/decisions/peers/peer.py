@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
-from benchmarks.decisions.engine import End
+from benchmarks.decisions.rollouts import End
 
 from perch.core.types import Arm
 from perch.rehearsal.market import Floats, Ints, Mask, Served, Split
@@ -29,8 +29,8 @@ class Peer(ABC):
 
     @property
     def split(self) -> Split:
-        """Where the traffic goes in the next tick; an ended rollout has none."""
-        return Split.between(self.weight, self.baseline_weight).only(self.running)
+        """Where the traffic goes in the next tick."""
+        return Split.between(self.weight, self.baseline_weight)
 
     @abstractmethod
     def step(self, now_s: int, served: Mapping[Arm, Served]) -> None:

@@ -8,8 +8,8 @@ shows a minute after its period. When the bake is over, all traffic moves.
 from collections.abc import Mapping
 
 import numpy as np
-from benchmarks.decisions.engine import End
 from benchmarks.decisions.peers.peer import Peer, error_rate, slow_share
+from benchmarks.decisions.rollouts import End
 
 from perch.core.types import Arm
 from perch.rehearsal.market import Served

@@ -7,8 +7,8 @@ on counts summed over time while the weight changes.
 from collections.abc import Mapping
 
 import numpy as np
-from benchmarks.decisions.engine import End
 from benchmarks.decisions.peers.peer import Peer
+from benchmarks.decisions.rollouts import End
 
 from perch.core.types import Arm
 from perch.rehearsal.market import Ints, Mask, Served

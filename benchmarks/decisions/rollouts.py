@@ -37,10 +37,10 @@ class Rollouts(Protocol):
 
     @property
     def split(self) -> Split:
-        """Where the traffic goes in the next tick."""
+        """Where the traffic goes in the next tick; what stands there for an ended rollout does not matter."""
 
     def step(self, now_s: int, served: Mapping[Arm, Served]) -> None:
-        """Take in what was served in the second that ended at `now_s`; from the rollout's end on, nothing changes."""
+        """Take in what was served in the second that ended at `now_s`: nothing, where the rollout has ended."""
 
 
 Engine = Callable[[Scenario, int], Rollouts]
