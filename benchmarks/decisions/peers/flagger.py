@@ -13,6 +13,8 @@ from benchmarks.decisions.rollouts import End
 from perch.core.types import Arm
 from perch.rehearsal.market import Served
 
+_STEP_PERCENT = 5
+_MAX_PERCENT = 50
 _MAX_ERROR_RATE = 0.01
 _MAX_SLOW_SHARE = 0.01
 
@@ -20,21 +22,11 @@ _MAX_SLOW_SHARE = 0.01
 class Flagger(Peer):
     """Flagger's canary analysis with its documented metrics: success rate at least 99 %, p99 at most 500 ms."""
 
-    def __init__(
-        self,
-        replications: int,
-        *,
-        interval_s: int = 60,
-        threshold: int = 10,
-        step_percent: int = 5,
-        max_percent: int = 50,
-    ) -> None:
-        super().__init__(replications, step_percent / 100)
+    def __init__(self, replications: int, *, interval_s: int = 60, threshold: int = 10) -> None:
+        super().__init__(replications, _STEP_PERCENT / 100)
         self._interval_s = interval_s
         self._threshold = threshold
-        self._step_percent = step_percent
-        self._max_percent = max_percent
-        self._percent = np.full(replications, step_percent)
+        self._percent = np.full(replications, _STEP_PERCENT)
         self._failed_checks = np.zeros(replications, dtype=np.int64)
         self._window = self._empty = Served.none(replications)
 
@@ -51,6 +43,6 @@ class Flagger(Peer):
         window = self._window
         passed = (error_rate(window) <= _MAX_ERROR_RATE) & (slow_share(window) <= _MAX_SLOW_SHARE)
         self._failed_checks += ~passed
-        self.end(passed & (self._percent >= self._max_percent), End.PROMOTED, now_s)
-        self._percent = np.minimum(self._percent + passed * self._step_percent, self._max_percent)
+        self.end(passed & (self._percent >= _MAX_PERCENT), End.PROMOTED, now_s)
+        self._percent = np.minimum(self._percent + passed * _STEP_PERCENT, _MAX_PERCENT)
         self.weight = self._percent / 100
