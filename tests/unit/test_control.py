@@ -137,6 +137,29 @@ def test_of_two_releases_at_once_one_begins(ask, world):
     assert isinstance(refused, RolloutError)
 
 
+def test_a_retry_releases_the_last_version_that_was_not_promoted_and_says_of_which(ask, world):
+    ask("POST", "/rollout", json={"declaration": declaration(version=2)})
+    world.service.command(Command.ROLL_BACK)
+    world.tick()
+    answer = ask("POST", "/rollout/retry", json={"declaration": declaration()})
+    assert answer.json() == {"rollout": "v2-2", "retry_of": "v2-1"}
+    world.service.command(Command.ROLL_BACK)
+    world.tick()
+    world.registry.quarantine("ad-clicks", 2, "It failed.")
+    wish = {"declaration": declaration()}
+    assert "in quarantine: It failed." in refusal(ask("POST", "/rollout/retry", json=wish))[2]
+    assert ask("POST", "/rollout/retry", json=wish | {"override": True}).json()["retry_of"] == "v2-2"
+
+
+def test_a_retry_is_read_and_refused_like_a_release(ask, world):
+    assert refusal(ask("POST", "/rollout/retry", content=b"{"))[:2] == (400, 2)
+    assert refusal(ask("POST", "/rollout/retry", json={"declaration": "spec: ["}))[1] == 3
+    nothing = refusal(ask("POST", "/rollout/retry", json={"declaration": declaration()}))
+    assert nothing[1] == 8
+    assert "nothing to retry" in nothing[2]
+    assert ask("POST", "/rollout/retry", token=None).status_code == 401
+
+
 @pytest.mark.parametrize("command", [command.value for command in Command])
 def test_commands_reach_the_service(ask, world, command):
     ask("POST", "/rollout", json={"declaration": declaration(version=2)})

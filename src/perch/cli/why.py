@@ -3,17 +3,16 @@
 from pathlib import Path
 
 from perch.cli.options import console
-from perch.errors import UsageError
+from perch.rollout.history import find_ledger
 from perch.rollout.story import story
 
 
 def tell_story(folder: Path, name: str | None) -> None:
-    """Print the story of a rollout, of the last one without a name; raises `UsageError` when there is none."""
-    ledgers = sorted((folder / "rollouts").glob("*/ledger.jsonl"), key=lambda path: path.stat().st_mtime)
-    names = [path.parent.name for path in ledgers]
-    if not names:
-        raise UsageError(f"No rollout has been recorded in {folder}. Begin one with `perch rollout start`.")
-    if name is not None and name not in names:
-        raise UsageError(f"There is no rollout {name}. Recorded, oldest first: {', '.join(names)}.")
-    for line in story(ledgers[-1 if name is None else names.index(name)]):
+    """Print the story of a rollout, of the last one without a name.
+
+    Raises:
+        UsageError: there is no such rollout, or none at all.
+        RolloutError: its ledger cannot be read.
+    """
+    for line in story(find_ledger(folder, name)):
         console.print(line, soft_wrap=True, highlight=False, markup=False)

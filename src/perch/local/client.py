@@ -42,6 +42,11 @@ class Control:
         """Begin the rollout of the wanted version; returns its name."""
         return str(self._ask("POST", "/rollout", {"declaration": declaration, "override": override})["rollout"])
 
+    def retry(self, declaration: str, *, override: bool) -> tuple[str, str]:
+        """Begin the last rollout that did not end in promotion again; returns the new name and the old one."""
+        told = self._ask("POST", "/rollout/retry", {"declaration": declaration, "override": override})
+        return str(told["rollout"]), str(told["retry_of"])
+
     def command(self, command: str) -> dict[str, Any]:
         """Pause, resume, promote or roll back."""
         return self._ask("POST", f"/rollout/{command}")

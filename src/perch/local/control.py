@@ -17,19 +17,19 @@ from starlette.routing import Route
 from perch.core.types import Command
 from perch.errors import DeclarationError, PerchError, UsageError
 from perch.local.platform import Platform
-from perch.settings import ModelService, parse_declaration
+from perch.settings import ModelService, Spec, parse_declaration
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Release(msgspec.Struct, forbid_unknown_fields=True):
-    """The wish to roll a version out."""
+    """The wish to roll a version out, or to try the last one again."""
 
     declaration: str
-    """The declaration's text: the wanted version and the policy."""
+    """The declaration's text: the policy and, but for a retry, the wanted version."""
 
     override: bool = False
-    """Release the version even when it is in quarantine."""
+    """Release the version even when it is in quarantine, and after too many rollbacks."""
 
 
 def control_app(platform: Platform, clock: Callable[[], float]) -> Starlette:
@@ -39,40 +39,57 @@ def control_app(platform: Platform, clock: Callable[[], float]) -> Starlette:
         return JSONResponse(_status(platform))
 
     async def release(request: Request) -> Response:
-        wish = msgspec.json.decode(await request.body(), type=Release)
-        wanted = parse_declaration(wish.declaration, source="The declaration")
-        _check_fixed(platform.declaration, wanted)
-        spec = wanted.spec
+        spec, override = await _wish(request, platform.declaration)
         if spec.version is None:
             raise UsageError("The declaration wants no version: write it as spec.version.")
-        name = await platform.service.release(spec.version, spec.policy, clock(), override=wish.override)
+        name = await platform.service.release(spec.version, spec.policy, clock(), override=override)
         return JSONResponse({"rollout": name})
+
+    async def retry(request: Request) -> Response:
+        spec, override = await _wish(request, platform.declaration)
+        name = await platform.service.retry(spec.policy, clock(), override=override)
+        return JSONResponse({"rollout": name, "retry_of": platform.service.status().retry_of})
 
     async def command(request: Request) -> Response:
         platform.service.command(_command(request.path_params["command"]))
         return JSONResponse(_status(platform), status_code=202)
 
     def guarded(endpoint: Endpoint) -> Endpoint:
-        async def checked(request: Request) -> Response:
-            given = request.headers.get("authorization", "").removeprefix("Bearer ")
-            if not (given and secrets.compare_digest(given.encode(), platform.token.encode())):
-                return JSONResponse({"error": "This needs the platform's token.", "exit_code": 1}, status_code=401)
-            try:
-                return await endpoint(request)
-            except (msgspec.ValidationError, msgspec.DecodeError) as error:
-                return JSONResponse({"error": f"The request is malformed: {error}.", "exit_code": 2}, status_code=400)
-            except PerchError as error:
-                return JSONResponse({"error": str(error), "exit_code": error.exit_code}, status_code=409)
-
-        return checked
+        return _guarded(endpoint, platform.token)
 
     return Starlette(
         routes=[
             Route("/status", guarded(status)),
             Route("/rollout", guarded(release), methods=["POST"]),
+            Route("/rollout/retry", guarded(retry), methods=["POST"]),
             Route("/rollout/{command}", guarded(command), methods=["POST"]),
         ]
     )
+
+
+def _guarded(endpoint: Endpoint, token: str) -> Endpoint:
+    """The endpoint for those who know the token, with its errors as answers."""
+
+    async def checked(request: Request) -> Response:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not (given and secrets.compare_digest(given.encode(), token.encode())):
+            return JSONResponse({"error": "This needs the platform's token.", "exit_code": 1}, status_code=401)
+        try:
+            return await endpoint(request)
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            return JSONResponse({"error": f"The request is malformed: {error}.", "exit_code": 2}, status_code=400)
+        except PerchError as error:
+            return JSONResponse({"error": str(error), "exit_code": error.exit_code}, status_code=409)
+
+    return checked
+
+
+async def _wish(request: Request, running: ModelService) -> tuple[Spec, bool]:
+    """What is declared now, and whether a person insists."""
+    wish = msgspec.json.decode(await request.body(), type=Release)
+    wanted = parse_declaration(wish.declaration, source="The declaration")
+    _check_fixed(running, wanted)
+    return wanted.spec, wish.override
 
 
 def _check_fixed(running: ModelService, wanted: ModelService) -> None:

@@ -3,14 +3,36 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
-from perch.core import Policy, State
+from perch.core import Policy, Reference, State
 from perch.core.codec import dumps, loads
-from perch.core.types import Action, Arm, Counts, Phase, Weights
+from perch.core.types import Action, Arm, Counts, Observation, Phase, Weights
 from perch.errors import RolloutError
 
 Totals = Mapping[str, Mapping[str, Counts]]
 """What each serving process (by its version's number) has counted since it started, by arm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the challenger answered since its rollout began."""
+
+    mirrored: int = 0
+    """Copies of requests, whose answers nobody saw."""
+
+    live: int = 0
+    """Requests of users."""
+
+    bad: int = 0
+    """Of those, the ones that failed or took longer than the SLO allows. A wrong score is not known to be one."""
+
+    def after(self, observation: Observation, reference: Reference) -> Self:
+        """What it is after a tick; `reference` knows the SLO's limit among the latency bins."""
+        none = Counts.none(reference.grid)
+        mirrored, live = (observation.arms.get(arm) or none for arm in (Arm.SHADOW, Arm.CANARY))
+        bad = live.failed + sum(live.latency[reference.slo_edge + 1 :])
+        return type(self)(self.mirrored + mirrored.finished, self.live + live.finished, self.bad + bad)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +55,11 @@ class Attempt:
     """The counters as the last tick saw them: what comes on top belongs to the next tick."""
 
     tick: int = 0
+
+    retry_of: str | None = None
+    """The attempt that this one repeats, by its name."""
+
+    served: Served = Served()
 
     sentence: str = ""
     """Why it stands as it does: the last decision's sentence."""

@@ -1,22 +1,83 @@
 """The ledger: everything that a rollout saw, decided and was told, in the order it happened.
 
-One JSON object a line, never changed once written. An entry is of one of four kinds: `begin` (who, the policy, the
-first state), `tick` (the observation and the decision), `note` (what happened around it) and `end`. The ticks hold
-all that the core was given, so replaying them through it gives the same decisions.
+One JSON object a line, never changed once written. An entry is of one of three kinds: `begin` (who, the policy, the
+first state), `tick` (what was seen, what it proves, what was decided) and `note` (what happened around it). The ticks
+hold all that the core was given, so replaying them through it gives the same decisions: see `backtest`.
 """
 
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
-from perch.core import Policy, State, decide
+from perch.core import Cause, Policy, State
 from perch.core.codec import dumps, loads
 from perch.core.types import Action, Decision, Observation
-from perch.rollout.attempt import Attempt
+from perch.errors import RolloutError
+from perch.rollout.attempt import Attempt, Served
 
-SCHEMA = 1
+T = TypeVar("T")
+
+SCHEMA = 2
+"""Layout of the entries. A ledger of another one is refused: its ticks would be read as something they were not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """A number for each test that can end a rollout: where its evidence stands, or where it decides."""
+
+    harm: float
+    """That an arm harms."""
+
+    split: float
+    """That the canary does not get, or does not answer, its share of the requests."""
+
+    alarm_s: float | None
+    """Of the guard, in seconds of mean time between false alarms; as evidence `None` before promotion."""
+
+    @classmethod
+    def reached(cls, decision: Decision, state: State) -> Self:
+        """The evidence after a decision."""
+        return cls(decision.e_value, state.sample_ratio.e_value, state.guard.level if state.guard else None)
+
+    @classmethod
+    def needed(cls, policy: Policy) -> Self:
+        """The thresholds that a policy sets."""
+        return cls(1 / policy.alpha, 1 / policy.sample_ratio_alpha, policy.guard_quiet_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One tick, as it is written down."""
+
+    observation: Observation
+    evidence: Levels
+    thresholds: Levels
+    decision: Decision
+    outcome: Action | None
+    """How the rollout has ended by this tick; `None` while it runs."""
+
+    cause: Cause | None
+    """Why it ended so."""
+
+    served: Served
+    """By the challenger, up to this tick."""
+
+    @classmethod
+    def of(cls, observation: Observation, decision: Decision, after: Attempt) -> Self:
+        """The tick that led to `decision` and left the rollout as `after`."""
+        return cls(
+            observation,
+            Levels.reached(decision, after.state),
+            Levels.needed(after.policy),
+            decision,
+            after.state.outcome,
+            after.state.cause,
+            after.served,
+        )
 
 
 class Ledger:
@@ -30,9 +91,9 @@ class Ledger:
         """Open the record."""
         self._append("begin", attempt=dumps(attempt))
 
-    def tick(self, observation: Observation, decision: Decision, outcome: Action | None) -> None:
-        """Record what was seen and what was decided about it; `outcome` is how the rollout has ended by this."""
-        self._append("tick", observation=dumps(observation), decision=dumps(decision), outcome=json.dumps(outcome))
+    def tick(self, tick: Tick) -> None:
+        """Record what was seen, what it proves and what was decided about it."""
+        self._append("tick", **{field.name: dumps(getattr(tick, field.name)) for field in fields(tick)})
 
     def note(self, now_s: float, sentence: str) -> None:
         """Record what happened around the rollout."""
@@ -55,29 +116,100 @@ def _whole_bytes(path: Path) -> int:
 
 
 def entries(path: Path) -> Iterator[dict[str, Any]]:
-    """The entries of a ledger, in order. A last line that a crash cut short is left out."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+    """The entries of a ledger, in order. A last line that a crash cut short is left out.
 
-
-def replay(path: Path, policy: Policy | None = None) -> Iterator[tuple[Decision, Decision]]:
-    """Decide every tick again; yields the recorded decision and the new one.
-
-    With another `policy` than the recorded one this shows what it would have done with the same counts, as long as
-    the weights are still those of the record. A tick that a crash or an error cut off before the state was saved was
-    taken again with the same number: then the later one counts.
+    Raises:
+        RolloutError: a line is no entry, or one of another schema.
     """
-    state: State | None = None
-    before: State | None = None
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.endswith(b"\n"):
+                yield _entry(line, f"line {number}", path)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A whole ledger, or its two ends."""
+
+    attempt: Attempt
+    """The rollout as it began."""
+
+    ticks: tuple[Tick, ...]
+
+    cut_short: bool
+    """A crash cut the last line short; it is left out."""
+
+
+def read(path: Path) -> Record:
+    """Read a ledger.
+
+    A tick that a crash or an error cut off before the state was saved was taken again with the same number: then the
+    later one counts.
+
+    Raises:
+        RolloutError: it holds no rollout, a line is no entry, or it has another schema.
+    """
+    attempt, ticks = None, {}
     for entry in entries(path):
         if entry["kind"] == "begin":
-            attempt = loads(Attempt, json.dumps(entry["attempt"]))
-            state = before = attempt.state
-            policy = policy or attempt.policy
-        elif entry["kind"] == "tick" and state is not None and before is not None and policy is not None:
-            observation = loads(Observation, json.dumps(entry["observation"]))
-            before = before if observation.tick == state.tick else state
-            state, decision = decide(before, observation, policy)
-            yield loads(Decision, json.dumps(entry["decision"])), decision
+            attempt = _attempt(entry, path)
+        elif entry["kind"] == "tick":
+            tick = _tick(entry, path)
+            ticks[tick.observation.tick] = tick
+    if attempt is None:
+        raise _empty(path)
+    return Record(attempt, tuple(ticks.values()), cut_short=_whole_bytes(path) < path.stat().st_size)
+
+
+def read_ends(path: Path) -> Record:
+    """Read how a rollout began and its last tick, if it had one, and nothing between; raises as `read` does."""
+    if not _whole_bytes(path):
+        raise _empty(path)
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        first = _entry(content[: content.find(b"\n") + 1], "line 1", path)
+        if first["kind"] != "begin":
+            raise _empty(path)
+        end = content.rfind(b"\n") + 1
+        cut_short = end < len(content)
+        while end:
+            start = content.rfind(b"\n", 0, end - 1) + 1
+            entry = _entry(content[start:end], "the last line", path)
+            if entry["kind"] == "tick":
+                return Record(_attempt(first, path), (_tick(entry, path),), cut_short)
+            end = start
+    return Record(_attempt(first, path), (), cut_short)
+
+
+def _entry(line: bytes, where: str, path: Path) -> dict[str, Any]:
+    try:
+        entry: dict[str, Any] = json.loads(line)
+        schema, _ = entry["schema"], entry["kind"]
+    except (ValueError, TypeError, KeyError):
+        raise RolloutError(
+            f"{path} is no ledger: {where} is no entry of one. Name the ledger.jsonl of a rollout, as Perch wrote it."
+        ) from None
+    if schema != SCHEMA:
+        raise RolloutError(
+            f"{path} was written by Perch with ledger schema {schema}; this one reads {SCHEMA}. Read it with the Perch "
+            "that wrote it."
+        )
+    return entry
+
+
+def _attempt(entry: dict[str, Any], path: Path) -> Attempt:
+    return _typed(Attempt, entry.get("attempt"), path)
+
+
+def _tick(entry: dict[str, Any], path: Path) -> Tick:
+    return _typed(Tick, {key: value for key, value in entry.items() if key not in {"schema", "kind"}}, path)
+
+
+def _typed(kind: type[T], content: object, path: Path) -> T:
+    try:
+        return loads(kind, json.dumps(content))
+    except RolloutError as error:
+        raise RolloutError(f"{path} cannot be read: {error}") from None
+
+
+def _empty(path: Path) -> RolloutError:
+    return RolloutError(f"{path} holds no rollout: its first whole line should tell how one began. Was it cut off?")

@@ -23,11 +23,13 @@ from perch.adapters.metrics.port import MetricsSource
 from perch.adapters.registry.port import ModelRegistry, ModelVersion, Role
 from perch.adapters.traffic.port import TrafficRouter
 from perch.core import Policy, begin, decide, reference
-from perch.core.reference import Histogram
 from perch.core.types import Action, Arm, Command, Counts, Decision, Phase, Weights
 from perch.errors import RegistryError, RolloutError
+from perch.rollout.admission import objections
 from perch.rollout.attempt import Attempt, Standing, Totals, load, save
-from perch.rollout.ledger import Ledger
+from perch.rollout.history import history, last_without_promotion, ledger_file, next_name
+from perch.rollout.ledger import Ledger, Tick
+from perch.rollout.roles import first_standing, write_roles
 from perch.settings import ModelService
 from perch.signals.names import grid
 from perch.signals.observe import observe
@@ -67,6 +69,18 @@ class Status:
     e_value: float
     sentence: str
     paused: bool
+    retry_of: str | None
+    """The attempt that the rollout repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """A release that may begin."""
+
+    wanted: ModelVersion
+    champion: ModelVersion
+    overridden: tuple[str, ...]
+    """What spoke against it, before a person insisted."""
 
 
 class Service:
@@ -114,7 +128,7 @@ class Service:
         """
         declared, remembered = self._declared_baseline, load(self._file)
         if remembered is None:
-            remembered = await asyncio.to_thread(self._first_standing, declared)
+            remembered = await asyncio.to_thread(first_standing, self._ports.registry, self._model, declared)
         elif remembered.model != self._model:
             raise RolloutError(
                 f"{self._file} remembers the service of {remembered.model}, and the declaration wants {self._model}. "
@@ -135,11 +149,21 @@ class Service:
         self._prepared.add(version)
         await self._ports.fleet.start(version)
 
-    async def release(self, version: int, policy: Policy, now_s: float, *, override: bool = False) -> str:
+    async def release(
+        self, version: int, policy: Policy, now_s: float, *, override: bool = False, retry_of: str | None = None
+    ) -> str:
         """Begin a rollout of `version` and return its name.
 
+        Args:
+            version: What is to become the champion.
+            policy: What the rollout may risk.
+            now_s: Seconds since the epoch.
+            override: Release it even from quarantine, and after too many rollbacks.
+            retry_of: The attempt that this one repeats, by its name.
+
         Raises:
-            RolloutError: another rollout is in progress, or the version is the champion already or quarantined.
+            RolloutError: another rollout is in progress, the version is the champion already or quarantined, or
+                too many rollouts came home of late.
             RegistryError: the version is unknown.
         """
         async with self._releasing:
@@ -147,15 +171,25 @@ class Service:
             try:
                 async with self._moving:  # a tick that ends a rollout is let to finish
                     await self._settle()
-                    wanted, champion = await self._admit(version, override=override)
+                    admitted = await self._admit(version, policy, now_s, override=override)
                 await self._ports.fleet.start(version)
                 async with self._moving:
-                    return await self._release(wanted, champion, policy, now_s)
+                    return await self._release(admitted, policy, now_s, retry_of)
             finally:
                 self._prepared.discard(version)
 
-    async def _admit(self, version: int, *, override: bool) -> tuple[ModelVersion, ModelVersion]:
-        """The wanted version and the champion, if the one may be released beside the other."""
+    async def retry(self, policy: Policy, now_s: float, *, override: bool = False) -> str:
+        """Release the version of the last rollout that did not end in promotion once more; returns the new name.
+
+        Raises:
+            RolloutError: there is no such rollout, or as `release` does.
+        """
+        past = await asyncio.to_thread(history, self._folder)
+        failed = last_without_promotion(past.rollouts)
+        return await self.release(failed.version, policy, now_s, override=override, retry_of=failed.name)
+
+    async def _admit(self, version: int, policy: Policy, now_s: float, *, override: bool) -> "_Admitted":
+        """What a release needs to know, if it may begin."""
         if self.rolling:
             name = self.status().rollout
             raise RolloutError(f"Rollout {name} is still in progress. Wait for its end, or roll it back first.")
@@ -164,20 +198,22 @@ class Service:
         if version == self._standing.champion:
             raise RolloutError(f"Version {version} is the champion already. There is nothing to roll out.")
         wanted = await asyncio.to_thread(self._ports.registry.get, self._model, version)
-        if wanted.quarantine and not override:
-            raise RolloutError(
-                f"Version {version} is in quarantine: {wanted.quarantine} Release a mended version instead, or insist "
-                "with --override."
-            )
-        return wanted, await asyncio.to_thread(self._ports.registry.get, self._model, self._standing.champion)
+        past = await asyncio.to_thread(history, self._folder)
+        against = objections(wanted, past.rollouts, policy, now_s)
+        if against and not override:
+            raise RolloutError(f"{' '.join(against)} Release a mended version, or insist with --override.")
+        champion = await asyncio.to_thread(self._ports.registry.get, self._model, self._standing.champion)
+        return _Admitted(wanted, champion, tuple(against))
 
-    async def _release(self, wanted: ModelVersion, champion: ModelVersion, policy: Policy, now_s: float) -> str:
-        evaluated = (champion.score_histogram, wanted.score_histogram)
-        attempt = self._begin(wanted.version, policy, evaluated, await self._totals(), now_s)
+    async def _release(self, admitted: "_Admitted", policy: Policy, now_s: float, retry_of: str | None) -> str:
+        attempt = replace(self._begin(admitted, policy, await self._totals(), now_s), retry_of=retry_of)
         self._command, self._settled, self._missed = None, False, 0
-        self._ledger(attempt).begin(attempt)
+        ledger = self._ledger(attempt)
+        ledger.begin(attempt)
+        for objection in admitted.overridden:
+            ledger.note(now_s, f"A person insisted on this release. {objection}")
         for what in attempt.state.reference.untested:
-            self._ledger(attempt).note(now_s, f"Not tested in this rollout: {what}.")
+            ledger.note(now_s, f"Not tested in this rollout: {what}.")
         self._remember(self._standing.after(attempt))
         await self._route(self._standing)
         return attempt.name
@@ -219,11 +255,12 @@ class Service:
             state=state,
             totals=totals,
             tick=observation.tick,
+            served=before.served.after(observation, before.state.reference),
             sentence=decision.sentence,
             e_value=decision.e_value,
         )
         self._settled = self._settled and after.entitled == before.entitled and not after.done
-        self._ledger(after).tick(observation, decision, state.outcome)
+        self._ledger(after).tick(Tick.of(observation, decision, after))
         await self._act(before, after)
         if self._command is command:  # kept until it is acted on: an error on the way must not lose it
             self._command = None
@@ -245,11 +282,12 @@ class Service:
             e_value=attempt.e_value if attempt else 1.0,
             sentence=attempt.sentence if attempt else "There has been no rollout yet.",
             paused=attempt.state.paused if attempt else False,
+            retry_of=attempt.retry_of if attempt else None,
         )
 
     def ledger_file(self, name: str) -> Path:
         """Where the ledger of a rollout stands."""
-        return self._folder / "rollouts" / name / "ledger.jsonl"
+        return ledger_file(self._folder, name)
 
     # --- what a tick does -------------------------------------------------------------------------------------------
 
@@ -269,7 +307,7 @@ class Service:
         if attempt is None or self._settled:
             return
         try:
-            await asyncio.to_thread(self._write_roles, attempt)
+            await asyncio.to_thread(write_roles, self._ports.registry, self._model, attempt)
         except RegistryError as error:
             self._notify(f"The registry does not take the roles; the next tick tries again. {error}")
             return
@@ -278,23 +316,6 @@ class Service:
             task = asyncio.create_task(self._retire(version))
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
-
-    def _write_roles(self, attempt: Attempt) -> None:
-        registry = self._ports.registry
-        registry.assign(self._model, Role.CHAMPION, attempt.entitled)
-        if not attempt.done:
-            return
-        challenger = registry.holder(self._model, Role.CHALLENGER)
-        if challenger is not None and challenger.version == attempt.version:
-            registry.withdraw(self._model, Role.CHALLENGER)
-        if attempt.state.outcome is Action.PROMOTE:
-            registry.quarantine(self._model, attempt.version, None)  # what it was released against is disproved
-        elif attempt.state.cause is not None and attempt.state.cause.quarantines:
-            blamed = {attempt.version, attempt.champion} - {attempt.entitled}
-            if attempt.state.outcome is Action.ROLL_BACK:
-                blamed = {attempt.version}
-            for version in sorted(blamed):
-                registry.quarantine(self._model, version, attempt.sentence)
 
     async def _retire(self, version: int) -> None:
         await asyncio.sleep(_DRAIN_S)
@@ -310,28 +331,13 @@ class Service:
         self._ports.registry.assign(self._model, Role.BASELINE, declared)
         return replace(standing, baseline=declared)
 
-    def _first_standing(self, declared_baseline: int | None) -> Standing:
-        registry = self._ports.registry
-        if declared_baseline is not None:
-            registry.assign(self._model, Role.BASELINE, declared_baseline)
-        baseline = registry.holder(self._model, Role.BASELINE)
-        if baseline is None:
-            raise RolloutError(
-                f"No version of {self._model} holds the role of the baseline, so there is nothing safe to serve. "
-                "Train one with `perch train`."
-            )
-        champion = registry.holder(self._model, Role.CHAMPION) or baseline
-        return Standing(self._model, champion=champion.version, baseline=baseline.version)
-
-    def _begin(
-        self, version: int, policy: Policy, evaluated: tuple[Histogram, Histogram], totals: Totals, now_s: float
-    ) -> Attempt:
-        standing = self._standing
+    def _begin(self, admitted: "_Admitted", policy: Policy, totals: Totals, now_s: float) -> Attempt:
+        standing, version = self._standing, admitted.wanted.version
+        evaluated = (admitted.champion.score_histogram, admitted.wanted.score_histogram)
         fixed = reference(self._live_counts(totals, standing.champion), self._grid, self._slo, evaluated)
         arms = [Arm.STABLE, Arm.CANARY] + ([Arm.BASELINE] if standing.baseline != standing.champion else [])
-        tries = len(list((self._folder / "rollouts").glob(f"v{version}-*")))
         return Attempt(
-            name=f"v{version}-{tries + 1}",
+            name=next_name(self._folder, version),
             version=version,
             champion=standing.champion,
             baseline=standing.baseline,

@@ -14,8 +14,9 @@ def story(path: Path) -> Iterator[str]:
         match entry["kind"]:
             case "begin":
                 attempt = entry["attempt"]
+                retry = f", a retry of {attempt['retry_of']}" if attempt["retry_of"] else ""
                 yield (
-                    f"Rollout {attempt['name']}: version {attempt['version']} asks to replace champion "
+                    f"Rollout {attempt['name']}{retry}: version {attempt['version']} asks to replace champion "
                     f"{attempt['champion']}; the baseline is version {attempt['baseline']}."
                 )
             case "tick":
