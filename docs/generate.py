@@ -34,7 +34,7 @@ _UNITS = {
     "S": "s",
     "rps": "requests/s",
     "harmBudget": "responses",
-    **dict.fromkeys(("Weight", "Share", "Rate", "HoldBack", "margin", "HarmBound"), "share"),
+    **dict.fromkeys(("Weight", "Share", "Rate", "HoldBack", "Loss", "margin", "HarmBound"), "share"),
     **dict.fromkeys(("Ratio", "Odds"), "times"),
     **dict.fromkeys(("alpha", "beta", "Alpha"), "probability"),
 }
@@ -81,11 +81,12 @@ def declaration_rows(path: str, node: Mapping[str, Any], defs: Mapping[str, Any]
     """One row for each key at or below `path`: key, default, range, meaning."""
     for key, found in node["properties"].items():
         name = found.get("$ref", "").rpartition("/")[2]
-        where = f"{path}{key}"
-        if name:
-            yield from declaration_rows(f"{where}.", defs[name] | {"title": name}, defs)
+        where, kind = f"{path}{key}", defs.get(name, {})
+        if "properties" in kind:
+            yield from declaration_rows(f"{where}.", kind | {"title": name}, defs)
             continue
-        yield (f"`{where}`", _value(found.get("default")), _range(key, found), _meaning(node["title"], key, found))
+        told = kind | found
+        yield (f"`{where}`", _value(told.get("default")), _range(key, told), _meaning(node["title"], key, told))
 
 
 def _meaning(owner: str, key: str, found: Mapping[str, Any]) -> str:
@@ -108,6 +109,8 @@ def _range(key: str, found: Mapping[str, Any]) -> str:
 
 
 def _bounds(key: str, told: Mapping[str, Any]) -> str:
+    if "enum" in told:
+        return ", ".join(f"`{choice}`" for choice in told["enum"])
     if "const" in told:
         return f"only `{told['const']}`"
     if "pattern" in told:

@@ -58,8 +58,9 @@ def test_every_verb_and_flag_of_perch_exists(page):
 def test_every_verb_is_shown_in_use_outside_the_reference():
     guides = [page for page in PAGES if page.parent.name != "reference"]
     shown = {line for page in guides for line in _spoken(page.read_text(encoding="utf-8"), "perch")}
-    verbs = [f"perch {verb}" for verb, command in COMMANDS.commands.items() if not hasattr(command, "commands")]
-    verbs += [f"perch rollout {verb}" for verb in COMMANDS.commands["rollout"].commands]
+    groups = {verb: getattr(command, "commands", None) for verb, command in COMMANDS.commands.items()}
+    verbs = [f"perch {verb}" for verb, inner in groups.items() if inner is None]
+    verbs += [f"perch {group} {verb}" for group, inner in groups.items() for verb in inner or ()]
     assert [verb for verb in verbs if not any(line.startswith(verb) for line in shown)] == []
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from perch import cli, errors
+from perch import errors
 from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
 from perch.cli import serve, train
-from perch.cli.options import console
 from perch.settings import load_declaration
 from perch.world import Market
 from service_world import World, register
@@ -21,28 +20,23 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 
-VERBS = ["init", "train", "models", "serve", "up", "down", "status", "why", "market", "loadtest", "demo", "rollout"]
-ROLLOUT_VERBS = ["start", "status", "pause", "resume", "promote", "rollback"]
-
-
-@pytest.fixture
-def perch(monkeypatch, capsys, tmp_path):
-    """Runs a command in an empty folder; gives its exit code and what it said."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(console, "_width", 200)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["perch", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code or 0
-        said = capsys.readouterr()
-        assert "Traceback" not in said.out + said.err
-        return code, said.out + said.err
-
-    return run
+VERBS = [
+    "init",
+    "train",
+    "models",
+    "serve",
+    "up",
+    "down",
+    "status",
+    "why",
+    "market",
+    "loadtest",
+    "demo",
+    "rollout",
+    "policy",
+]
+ROLLOUT_VERBS = ["start", "retry", "status", "history", "pause", "resume", "promote", "rollback"]
+GROUPS = {"rollout": ROLLOUT_VERBS, "policy": ["backtest"]}
 
 
 @pytest.fixture
@@ -53,7 +47,9 @@ def registry(monkeypatch):
     return registry
 
 
-@pytest.mark.parametrize("verb", [[verb] for verb in VERBS] + [["rollout", verb] for verb in ROLLOUT_VERBS])
+@pytest.mark.parametrize(
+    "verb", [[verb] for verb in VERBS] + [[group, verb] for group, verbs in GROUPS.items() for verb in verbs]
+)
 def test_every_verb_explains_itself(perch, verb):
     code, said = perch(*verb, "--help")
     assert code == 0
@@ -91,7 +87,16 @@ def test_init_writes_a_declaration_that_is_accepted_and_overwrites_none(perch, t
     assert "perch.yaml is there already" in said
 
 
-NEEDS_A_DECLARATION = [["train"], ["models"], ["serve"], ["up"], ["loadtest"], ["market"], ["rollout", "start"]]
+NEEDS_A_DECLARATION = [
+    ["train"],
+    ["models"],
+    ["serve"],
+    ["up"],
+    ["loadtest"],
+    ["market"],
+    ["rollout", "start"],
+    ["rollout", "retry"],
+]
 
 
 @pytest.mark.parametrize("verb", NEEDS_A_DECLARATION)
@@ -114,7 +119,7 @@ NEEDS_A_PLATFORM = [
     ["status"],
     ["loadtest"],
     ["market"],
-    *(["rollout", verb] for verb in ROLLOUT_VERBS if verb != "start"),
+    *(["rollout", verb] for verb in ROLLOUT_VERBS if verb not in {"start", "history"}),
 ]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from perch.cli import rollout
+from perch.cli import policy, rollout
 from perch.cli.options import Declaration, Folder, console, declared
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(rollout.app, name="rollout")
+app.add_typer(policy.app, name="policy")
 
 
 @app.command()

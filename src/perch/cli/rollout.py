@@ -6,6 +6,10 @@ import typer
 
 from perch.cli.options import Declaration, Folder, console, declared
 
+Override = Annotated[
+    bool, typer.Option("--override", help="Release it even from quarantine, and after too many rollbacks.")
+]
+
 app = typer.Typer(help="Begin, watch and steer a rollout on the local platform.", no_args_is_help=True)
 
 
@@ -14,7 +18,7 @@ def start(
     declaration: Declaration,
     folder: Folder,
     version: Annotated[int | None, typer.Option(help="Version to release, in place of the declared one.")] = None,
-    override: Annotated[bool, typer.Option("--override", help="Release it even from quarantine.")] = False,
+    override: Override = False,
 ) -> None:
     """Begin the rollout of the wanted version."""
     from perch.errors import UsageError
@@ -28,6 +32,17 @@ def start(
     wish = service.model_copy(update={"spec": service.spec.model_copy(update={"version": wanted})})
     name = connect(folder).release(to_yaml(wish), override=override)
     console.print(f"Rollout {name} has begun. Watch it with: perch rollout status --watch")
+
+
+@app.command()
+def retry(declaration: Declaration, folder: Folder, override: Override = False) -> None:
+    """Release the version of the last rollout that did not end in promotion once more."""
+    from perch.local.client import connect
+    from perch.settings import to_yaml
+
+    wish = to_yaml(declared(declaration))
+    name, earlier = connect(folder).retry(wish, override=override)
+    console.print(f"Rollout {name} has begun, a retry of {earlier}. Watch it with: perch rollout status --watch")
 
 
 @app.command()
@@ -49,6 +64,17 @@ def status(
         if (now["weights"], now["phase"]) != (told["weights"], told["phase"]):
             _tell(now)
         told = now
+
+
+@app.command()
+def history(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """List all rollouts, newest first: how each ended, and why."""
+    from perch.cli.history import tell_history
+
+    tell_history(folder, as_json=as_json)
 
 
 @app.command()
