@@ -12,25 +12,30 @@ most `pod_alpha`, however pods come and go and however bad others are. An equal 
 the average over pods tells only that some pod is bad. The price is small: among five pods at most a factor of 3.6
 against division by five, about one failure.
 
+**When.** A batch is weighed when the arm has finished 4 requests for each pod: with one request in all, it is one pod's
+alone and tells nothing. Like every batch it ends by a rule on counts, not on outcomes.
+
 **Assumed**: which pod of its arm a request went to says nothing about how hard it was. A balancer that sends long
 requests to idle pods, or a client that stays with one pod, breaks that. So does a cold start: a pod that comes late is
 slow once; the cut of latency makes that less than a verdict.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from typing import Self
 
 from perch.core.events import Tally
-from perch.core.evidence import comparable, core_family
+from perch.core.evidence import Family, blaming, comparable, core_family
 from perch.core.policy import Policy
 from perch.core.reference import Reference
 from perch.core.vector import Vector
 
 _MOST_PODS = 50
-_SUSPICIOUS = 10.0
+_SOUND = 10.0
+_SUSPICIOUS = 3.0
+_FEWEST_REQUESTS = 4  # for each pod, in a batch
 _EVEN = 5  # the larger, the more evenly the first pods share the error probability
 
 
@@ -47,18 +52,27 @@ class Pod:
     rest: Vector
     """Wealth on "the arm without this pod is worse than the other arm"."""
 
-    present: bool = True
-    """Whether the last tick had counts of it."""
+    in_service: bool = True
+    """Whether it finished requests in the last batch."""
 
     @property
     def e_value(self) -> float:
         """Evidence that the pod is worse than the rest of its arm; 1 means none."""
-        return float(self.own.array.sum())
+        return blaming(self.own.array)
 
     @property
     def rest_is_sound(self) -> bool:
         """Whether there is hardly any evidence against the arm without this pod."""
-        return float(self.rest.array.sum()) < _SUSPICIOUS
+        return blaming(self.rest.array) < _SOUND
+
+    def after(self, counted: Tally, rest: Tally, other: Tally, family: Family) -> Self:
+        """The pod after a batch, with the counts of the rest of its arm and of the other arm."""
+        return replace(
+            self,
+            own=Vector(family.bet(self.own.array, comparable(counted, rest))),
+            rest=Vector(family.bet(self.rest.array, comparable(rest, other))),
+            in_service=counted.finished > 0,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,68 +85,72 @@ class Pods:
     seen: int = 0
     """Pods that were ever known."""
 
-    arm: Vector | None = None
-    """Wealth on "the arm is worse than the other arm", with which the rest of a new pod begins. `None`: no counts."""
+    waiting: Mapping[str, Tally] = field(default_factory=dict)
+    """Counts of the pods that are not weighed yet."""
 
-    def after(self, pods: Mapping[str, Tally], other: Tally | None, reference: Reference, policy: Policy) -> Self:
-        """Evidence after a tick.
+    other: Tally | None = None
+    """What the other arm counted meanwhile; `None`: nothing."""
+
+    def after(self, pods: Mapping[str, Tally], other: Tally, reference: Reference, policy: Policy) -> Self:
+        """Evidence after a tick in which the sources of both arms answered.
 
         Args:
             pods: What each pod of the arm counted. A new name begins at 1. A name that is missing keeps its evidence,
                 for a pod that crashes comes back, until its place is needed.
-            other: What the other arm counted; `None` where that is not known.
+            other: What the other arm counted.
             reference: The events of the rollout.
             policy: How many times as often a pod may fail, or be slow, as the others.
         """
         if not pods:
             return self
-        family = core_family(reference, policy)
-        total = reduce(add, pods.values())
-        nothing = total - total
-
-        def bet(wealth: Vector, first: Tally, second: Tally) -> Vector:
-            return Vector(family.bet(wealth.array, comparable(first, second)))
-
-        def moved(name: str, pod: Pod) -> Pod:
-            counted = pods.get(name, nothing)
-            rest = total - counted
-            return Pod(pod.share, bet(pod.own, counted, rest), bet(pod.rest, rest, other or nothing), name in pods)
-
-        start = Vector(family.prior.copy())
-        arm = self.arm or start
-        known = self._kept(pods) | self._admitted(pods, start, arm)
-        return type(self)(
-            known={name: moved(name, pod) for name, pod in known.items()},
-            seen=self.seen + len(known.keys() - self.known.keys()),
-            arm=bet(arm, total, other or nothing),
-        )
+        waiting = {**self.waiting, **{name: _sum(self.waiting.get(name), counted) for name, counted in pods.items()}}
+        gathered = replace(self, waiting=waiting, other=_sum(self.other, other))
+        if sum(counted.finished for counted in waiting.values()) < _FEWEST_REQUESTS * len(waiting):
+            return gathered
+        return gathered.weighed(reference, policy)
 
     def culprit(self, policy: Policy) -> str | None:
         """Name the pod that is proven to be worse than the rest of its arm, if the arm without it is not in doubt."""
-        return self._worst(lambda pod: pod.e_value * pod.share * policy.pod_alpha >= 1)
+        found = {name: pod for name, pod in self.known.items() if pod.e_value * pod.share * policy.pod_alpha >= 1}
+        return _worst({name: pod for name, pod in found.items() if pod.in_service})
 
-    @property
-    def suspect(self) -> str | None:
-        """The pod that may be the one to blame, if any: worse than the rest by 10 to 1, and the rest is not in doubt.
+    def suspect(self, reference: Reference, policy: Policy) -> str | None:
+        """Name the pod that may be to blame: worse than the rest by 3 to 1 so far, and the rest is not in doubt.
 
         When an arm's evidence has reached its threshold, a suspect is a reason to wait a few responses for the verdict.
+        That is no proof, so it looks at what was counted just now, too. It may be a pod that is out of service already.
         """
-        return self._worst(lambda pod: pod.e_value >= _SUSPICIOUS)
+        now = self.weighed(reference, policy) if self.waiting else self
+        return _worst({name: pod for name, pod in now.known.items() if pod.e_value >= _SUSPICIOUS})
 
-    def _worst(self, blamed: Callable[[Pod], bool]) -> str | None:
-        found = (name for name, pod in self.known.items() if pod.present and pod.rest_is_sound and blamed(pod))
-        return max(found, key=lambda name: self.known[name].e_value, default=None)
+    def weighed(self, reference: Reference, policy: Policy) -> Self:
+        """Evidence with the counts that wait, of which there must be some."""
+        family = core_family(reference, policy)
+        arm = reduce(add, self.waiting.values())
+        nothing = arm - arm
+        start = Vector(family.start(1.0))
+        known = {}
+        for name, pod in self._with_new(start).items():
+            counted = self.waiting.get(name, nothing)
+            known[name] = pod.after(counted, arm - counted, self.other or nothing, family)
+        return type(self)(known, seen=self.seen + len(known.keys() - self.known.keys()))
 
-    def _kept(self, pods: Mapping[str, Tally]) -> dict[str, Pod]:
-        """Those that are known, without the missing ones where there is no place for all."""
-        is_full = len(self.known.keys() | pods.keys()) > _MOST_PODS
-        return {name: pod for name, pod in self.known.items() if name in pods or not is_full}
+    def _with_new(self, start: Vector) -> dict[str, Pod]:
+        """The known pods and the new ones, by name; where there is no place for all, without those that are missing."""
+        is_full = len(self.known.keys() | self.waiting.keys()) > _MOST_PODS
+        kept = {name: pod for name, pod in self.known.items() if name in self.waiting or not is_full}
+        new = sorted(self.waiting.keys() - kept.keys())[: _MOST_PODS - len(kept)]
+        return kept | {name: Pod(_share(j), start, start) for j, name in enumerate(new, start=self.seen + 1)}
 
-    def _admitted(self, pods: Mapping[str, Tally], start: Vector, arm: Vector) -> dict[str, Pod]:
-        """Those that are new, as far as there is place, by name."""
-        places = _MOST_PODS - len(self._kept(pods))
-        names = sorted(pods.keys() - self.known.keys())[:places]
-        return {name: Pod(_share(j), start, arm) for j, name in enumerate(names, start=self.seen + 1)}
+
+def _worst(blamed: Mapping[str, Pod]) -> str | None:
+    """The pod with the most evidence, of those whose arm is sound without it."""
+    sound = {name: pod.e_value for name, pod in blamed.items() if pod.rest_is_sound}
+    return max(sound, key=lambda name: sound[name], default=None)
+
+
+def _sum(old: Tally | None, new: Tally) -> Tally:
+    return new if old is None else old + new
 
 
 def _share(j: int) -> float:
