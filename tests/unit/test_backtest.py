@@ -75,7 +75,8 @@ def test_a_policy_without_a_shadow_is_a_guess_from_the_first_tick(good):
 
 
 def test_live_counts_stand_in_for_mirrored_ones(bad):
-    result = backtest(bad, replace(bad.attempt.policy, shadow=True, shadow_s=1_000.0))
+    # a rollout with a shadow stage bets less from the start, so the record alone may fall short of its own threshold
+    result = backtest(bad, replace(bad.attempt.policy, shadow=True, shadow_s=1_000.0, alpha=0.1))
     assert result.replayed[-1].outcome is Action.ROLL_BACK
     assert {step.decision.phase for step in result.replayed} == {Phase.SHADOW, Phase.DONE}
 
