@@ -51,6 +51,18 @@ def test_the_one_bad_pod_of_five_is_named():
         assert states[-1].suspect(REFERENCE, POLICY) == "pod-2"
 
 
+def test_a_verdict_needs_the_evidence_that_the_pods_part_of_the_error_probability_asks_for():
+    third = 5 / (7 * 8)
+    for seed in range(20):
+        states = list(run(np.random.default_rng(seed), [GOOD, GOOD, BAD], requests=15))
+        first = next(
+            i
+            for i, state in enumerate(states)
+            if state.known and state.known["pod-2"].e_value >= 1 / (third * POLICY.pod_alpha)
+        )
+        assert [state.culprit(POLICY) for state in states[: first + 1]] == [None] * first + ["pod-2"]
+
+
 def test_a_pod_that_is_only_slow_is_named_too():
     states = run(np.random.default_rng(1), [GOOD, (0.001, 0.3), GOOD])
     assert culprits(states) == {"pod-1"}

@@ -16,7 +16,8 @@ with the best u, bounds the sum by
 
     alpha (sqrt(w) + sqrt(1 - w))^2 = alpha (1 + 2 sqrt(w (1 - w))) <= 2 alpha,
 
-whatever one knows of the other: 1.6 alpha for w = 0.1. The same holds for labels, with their share of the mixture.
+whatever one knows of the other: 1.6 alpha for w = 0.1. The same goes for labels, whose requests were counted before. Of
+any number of parts it is alpha times the square of the sum of sqrt(w): 2.7 alpha for shares of 0.6, 0.3 and 0.1.
 
 **What breaks it**: windows that overlap, for the same requests are then counted twice; a threshold, a bin or a column
 chosen by looking at the data that are tested; a p-value of "the canary scores as the champion does", where the new
