@@ -43,10 +43,10 @@ from perch.core.policy import Labels, Policy
 from perch.core.reference import Reference
 from perch.core.vector import Floats
 
-_HARM_RATIOS = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 300.0)
+_HARM_RATIOS = {2.0: 1, 4.0: 2, 10.0: 4, 30.0: 5, 100.0: 4, 300.0: 2}  # and how often each is bet on
 _SCORE_RATIOS = (2.0, 3.0, 5.0, 10.0)  # a decile cannot be hit a hundred times as often
 _MILD_RATIOS = (1.0, 0.5, 0.2)  # alternatives when it is harm that is to be disproved
-_GROUP_WEIGHTS = (0.4, 0.35, 0.25)  # errors, latency, scores
+_GROUP_WEIGHTS = (0.65, 0.2, 0.15)  # errors, latency, scores
 _LABELS_WEIGHT = 0.3
 _JUDGE_WEIGHT = 0.1
 _CONSTANT_SHARE = 0.5  # of the scores' weight: on all scores falling into one bin
@@ -230,8 +230,8 @@ def _clearing_rows(reference: Reference, ratio: float) -> list[Row]:
 
 def _harm_rows(event: int, tolerated: float, share: float, *, most: float = inf) -> list[Row]:
     """Tests of one event; an event that half of the requests show cannot become ten times as frequent."""
-    above = [rho for rho in _HARM_RATIOS if tolerated < rho <= most] or [2 * tolerated]
-    return [(event, tolerated, rho, share / len(above)) for rho in above]
+    above = {rho: part for rho, part in _HARM_RATIOS.items() if tolerated < rho <= most} or {2 * tolerated: 1}
+    return [(event, tolerated, rho, share * part / sum(above.values())) for rho, part in above.items()]
 
 
 def _score_rows(reference: Reference, policy: Policy, share: float) -> list[Row]:

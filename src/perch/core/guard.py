@@ -28,7 +28,7 @@ from perch.core.vector import Floats
 SLOW_ALLOWED = 0.01
 """Share of the answers that may be slower than `Slo.latency_p99_ms`."""
 
-_RATIOS = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
+_RATIOS = (1.5, 3.0, 8.0, 30.0)
 AT_REST = (0.0,) * (2 * len(_RATIOS))
 _TOLERATED = 2.0
 _LEAST_RATE = 1e-4
@@ -46,6 +46,9 @@ class Guard:
 
     rates: tuple[float, float]
     """Upper bounds on the rates from the rollout: what is normal."""
+
+    trials: int
+    """Requests that they rest on."""
 
     detectors: tuple[float, ...] = AT_REST
     """M of each event and ratio."""
@@ -73,6 +76,16 @@ class Guard:
         own = np.array(own_events(counted, reference), dtype=np.float64)
         detectors = grown(np.array(self.detectors), own[:, 0], own[:, 1], np.array(self.tolerated(now_s)), elapsed_s)
         return replace(self, detectors=tuple(detectors.tolist()))
+
+    def sharpened(self, counted: Tally, reference: Reference, policy: Policy) -> "Guard":
+        """The guard with what it has seen so far, as soon as that is twice as much as its rates rest on.
+
+        The bounds hold at all times together, so the smallest one holds, too; a rate that creeps up never raises it.
+        """
+        if counted.finished < 2 * self.trials:
+            return self
+        failed, slow = map(min, self.rates, bounded_rates(counted, reference, policy))
+        return replace(self, rates=(failed, slow), trials=counted.finished)
 
     def ring(self) -> "Guard":
         """The guard as it waits for the confirmation: which event rang is kept."""
@@ -120,7 +133,7 @@ def grown(detectors: Floats, hits: Floats, trials: Floats, null: Floats, elapsed
 def arm_guard(promoted: Tally, stable: Tally, reference: Reference, policy: Policy) -> Guard:
     """Arm the guard with the rates of the rollout: the canary's own, or the stable arm's if hers rest on too little."""
     trusted = promoted if promoted.finished >= policy.min_requests else stable
-    return Guard(rates=bounded_rates(trusted, reference, policy))
+    return Guard(rates=bounded_rates(trusted, reference, policy), trials=max(trusted.finished, policy.min_requests))
 
 
 def bounded_rates(counted: Tally, reference: Reference, policy: Policy) -> tuple[float, float]:

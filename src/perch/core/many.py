@@ -79,7 +79,7 @@ class _Moving:
     ratios: Floats  # (R, ratios)
     idle: Floats
     split: Floats  # (R, 3): canary, stable, expected
-    detectors: Floats  # (R, 14)
+    detectors: Floats  # (R, events x ratios)
 
     def take(self, rows: Ints | Mask) -> "_Moving":
         return _Moving(*(getattr(self, field.name)[rows] for field in fields(self)))
@@ -100,6 +100,7 @@ class _Fixed:
     weights_since_s: Floats
     tolerated: Floats  # (R, 2)
     incident_until_s: Floats
+    sharpens_at: Floats  # requests seen in the canary
 
     def take(self, rows: Ints | Mask) -> "_Fixed":
         return _Fixed(*(getattr(self, field.name)[rows] for field in fields(self)))
@@ -211,6 +212,8 @@ class Many:
             moving.detectors[i] = state.guard.detectors
             fixed.tolerated[i] = state.guard.tolerated(state.now_s)
             fixed.incident_until_s[i] = state.guard.incident_until_s
+            before = state.before_stage.arm(Arm.CANARY, self._reference).finished
+            fixed.sharpens_at[i] = before + 2 * state.guard.trials
 
     def _advanced(self, old: _Moving, fixed: _Fixed, tick: Ints, now_s: float) -> tuple[_Moving, Mask]:
         """What `advance` does to a state, to all at once; and whether the counts were weighed."""
@@ -257,10 +260,11 @@ class Many:
         raises = ~is_shadow & ~at_top & rested
         promotes = ~is_shadow & at_top & (new.watched_s >= policy.bake_s)
         alarms = is_guard & (new.detectors.mean(axis=1) >= policy.guard_quiet_s * (1 - _ALMOST))
+        sharpens = is_guard & (new.seen[:, _CANARY, _FINISHED] >= fixed.sharpens_at)
         passes = is_guard & is_ready & (new.watched_s >= policy.guard_s)
         by_hand = (fixed.phase == _CONFIRM) | (is_guard & (new.now_s <= fixed.incident_until_s + LONGEST_WAIT_S))
         go_on = forward & (leaves_shadow | raises | promotes)
-        return np.asarray(convicts | misrouted | starved | go_on | alarms | passes | by_hand)
+        return np.asarray(convicts | misrouted | starved | go_on | alarms | sharpens | passes | by_hand)
 
     def _matched(self, canary: Ints, stable: Ints) -> Floats:
         bad = stable[:, [_FAILED, _FAILED + self._reference.slo_event]]
@@ -332,8 +336,9 @@ def _nothing_moved(rollouts: int, columns: int, bets: int) -> _Moving:
 
 
 def _nothing_fixed(rollouts: int) -> _Fixed:
-    share, settled, weight, changed, incident = np.zeros((5, rollouts))
-    return _Fixed(np.zeros(rollouts, np.int64), share, settled, weight, changed, np.full((rollouts, 2), 0.5), incident)
+    share, settled_s, weight, changed_s, incident_s, sharpens_at = np.zeros((6, rollouts))
+    phase, tolerated = np.zeros(rollouts, np.int64), np.full((rollouts, 2), 0.5)
+    return _Fixed(phase, share, settled_s, weight, changed_s, tolerated, incident_s, sharpens_at)
 
 
 _RATIO_ROW, _PRIOR_ROW = np.array(RATIOS), np.array(PRIOR)

@@ -128,7 +128,7 @@ class Policy:
     freeze_e_value: float = 5.0
     """The weight is not raised, and nothing is promoted, while the evidence of harm is above this."""
 
-    bake_s: float = 300.0
+    bake_s: float = 120.0
     """Shortest time with live traffic before promotion."""
 
     min_requests: int = 200
@@ -190,7 +190,7 @@ class Policy:
     baseline_share: float = 0.01
     """Share of the live traffic that keeps the baseline proven. 0 while the champion is the baseline."""
 
-    confirm_share: float = 0.9
+    confirm_share: float = 0.75
     """Share of the traffic taken to the safe side when the guard's alarm rings, until it is known who is to blame."""
 
     exonerate_odds: float = 20.0

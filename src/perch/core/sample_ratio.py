@@ -20,9 +20,9 @@ from functools import lru_cache
 from math import exp, log
 
 RATIOS = (0.01, 0.1, 0.33, 0.67, 1.5, 3.0, 10.0)
-START_MASS = 0.8
+START_MASS = 0.9
 MASS_PER_TICK = 0.001
-PRIOR = (0.5, *(0.5 / 6,) * 6)  # one half on silence, which is the commonest fault
+PRIOR = (0.6, *(0.4 / 6,) * 6)  # most of it on silence, which is the commonest fault
 LARGEST_INCREMENT_PER_S = 4.0
 LARGEST_WEALTH = exp(30.0)
 _SILENT = 0.2

@@ -10,7 +10,7 @@ from perch.core.reference import Reference
 from perch.core.sample_ratio import SampleRatio
 from perch.core.state import Batch, Cause, State
 from perch.core.types import Action, Arm, Phase, Weights
-from perch.core.weighing import START_MASS, fresh_comparisons, put_to_work
+from perch.core.weighing import LIVE_MASS, START_MASS, fresh_comparisons, put_to_work
 
 
 def begin(policy: Policy, slo: Slo, reference: Reference, arms: Collection[Arm], now_s: float) -> State:
@@ -25,7 +25,7 @@ def begin(policy: Policy, slo: Slo, reference: Reference, arms: Collection[Arm],
     """
     has_baseline = Arm.BASELINE in arms
     phase = Phase.SHADOW if policy.shadow else Phase.RAMP
-    mass = START_MASS / 2 if policy.shadow else START_MASS
+    mass = START_MASS - LIVE_MASS if policy.shadow else START_MASS
     start = State(
         phase=phase,
         outcome=None,
@@ -63,8 +63,8 @@ def begin(policy: Policy, slo: Slo, reference: Reference, arms: Collection[Arm],
 def go_live(state: State, policy: Policy) -> State:
     """From shadow to the first live weight.
 
-    The evidence goes on: mirrored or live, it answers the same question, and each increment is valid by itself. Half of
-    the starting mass waited for this moment, for what only live traffic shows.
+    The evidence goes on: mirrored or live, it answers the same question, and each increment is valid by itself. A part of
+    the mass waited for this moment, for what only live traffic shows.
     """
     live = replace(
         _enter(state, Phase.RAMP, _live_weights(state, policy, policy.start_weight)),
@@ -72,7 +72,7 @@ def go_live(state: State, policy: Policy) -> State:
         before_live=state.seen,
         watched_s=0.0,
     )
-    return put_to_work(live, policy, START_MASS / 2)
+    return put_to_work(live, policy, LIVE_MASS)
 
 
 def reweigh(state: State, policy: Policy, canary: float) -> State:

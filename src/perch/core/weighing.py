@@ -21,8 +21,10 @@ from perch.core.vector import Vector
 FEWEST_REQUESTS = 10
 LONGEST_WAIT_S = 30.0
 LATE_INTERVAL_S = 30.0
-START_MASS = 0.5
-"""Share of the mixture over change times that bets on harm from the start: of the shadow stage and of the live one."""
+START_MASS = 0.9
+"""Share of the mixture over change times that bets on harm from the start."""
+LIVE_MASS = 0.2
+"""What of it waits for live traffic where a shadow stage comes first: for harm that no mirrored request shows."""
 LATE_MASS = (1 - START_MASS) / 120
 
 _SETTLING_S = 2.0
@@ -109,7 +111,7 @@ def _weighed(state: State, arms: Tallies, now_s: float, policy: Policy) -> _Weig
         spent=state.spent + late,
         spent_s=now_s if late else state.spent_s,
         sample_ratio=_sample_ratio(state, arms, now_s),
-        guard=_guard(state, arms, now_s),
+        guard=_guard(state, arms, now_s, policy),
         data_s=now_s if has_data else state.data_s,
         watched_s=state.watched_s + (min(now_s - state.data_s, LONGEST_WAIT_S) if has_data else 0.0),
         seen=state.seen.after(arms, state.reference),
@@ -172,13 +174,15 @@ def _compared(wealth: Vector, arms: Tallies, pair: Pair, state: State, policy: P
     return Vector(bets.bet(money, comparable(first, second)))
 
 
-def _guard(state: State, arms: Tallies, now_s: float) -> Guard | None:
+def _guard(state: State, arms: Tallies, now_s: float, policy: Policy) -> Guard | None:
     canary = arms.get(Arm.CANARY)
     if state.guard is None or canary is None:
         return state.guard
     if state.phase is Phase.CONFIRM:
         return state.guard.relieved(canary, state.reference)
-    return state.guard.watched(canary, state.reference, now_s, now_s - state.batch.since_s)
+    watched = state.guard.watched(canary, state.reference, now_s, now_s - state.batch.since_s)
+    before = state.seen.since(state.before_stage).arm(Arm.CANARY, state.reference)
+    return watched.sharpened(before + canary, state.reference, policy)
 
 
 def _sample_ratio(state: State, arms: Tallies, now_s: float) -> SampleRatio:
