@@ -28,7 +28,7 @@ from perch.core.vector import Floats
 SLOW_ALLOWED = 0.01
 """Share of the answers that may be slower than `Slo.latency_p99_ms`."""
 
-_RATIOS = (1.5, 3.0, 8.0, 30.0)
+_RATIOS = (1.5, 3.0, 10.0, 30.0)
 AT_REST = (0.0,) * (2 * len(_RATIOS))
 _TOLERATED = 2.0
 _LEAST_RATE = 1e-4
