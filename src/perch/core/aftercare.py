@@ -57,7 +57,7 @@ def pass_guard(s: Situation) -> Move | None:
 
 def blame_both(s: Situation) -> Move | None:
     """Fall back when champion and canary both harm: a canary that is worse than a champion that harms does so, too."""
-    canary = max(s.evidence(Pair.CANARY_BASELINE), s.e_value)
+    canary = max(s.evidence(Pair.CANARY_BASELINE), s.evidence(Pair.CANARY_STABLE))
     if canary < s.threshold or not s.champion_is_suspect(s.threshold):
         return None
     return end(
@@ -73,7 +73,7 @@ def blame_canary(s: Situation) -> Move | None:
 
     Harm beside the baseline alone says nothing of the champion yet: it has to be cleared first.
     """
-    if s.e_value >= s.threshold and not s.champion_is_suspect(s.policy.freeze_e_value):
+    if s.evidence(Pair.CANARY_STABLE) >= s.threshold and not s.champion_is_suspect(s.policy.freeze_e_value):
         return end(s, Action.ROLL_BACK, Cause.HARM, sentences.harm(s, Pair.CANARY_STABLE))
     if s.evidence(Pair.CANARY_BASELINE) >= s.threshold and _cleared(s, Pair.STABLE_BASELINE):
         return end(s, Action.ROLL_BACK, Cause.HARM, sentences.harm(s, Pair.CANARY_BASELINE))

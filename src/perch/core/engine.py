@@ -20,6 +20,7 @@ Rule = Callable[[Situation], Move | None]
 RULES: Mapping[Phase, tuple[Rule, ...]] = {
     Phase.SHADOW: (
         rules.obey,
+        rules.eject_pod,
         rules.champion_harms,
         rules.canary_harms,
         rules.split_is_wrong,
@@ -28,6 +29,7 @@ RULES: Mapping[Phase, tuple[Rule, ...]] = {
     ),
     Phase.RAMP: (
         rules.obey,
+        rules.eject_pod,
         rules.champion_harms,
         rules.canary_harms,
         rules.split_is_wrong,
@@ -37,6 +39,8 @@ RULES: Mapping[Phase, tuple[Rule, ...]] = {
     ),
     Phase.GUARD: (
         rules.obey,
+        rules.eject_pod,
+        rules.canary_harms,
         rules.split_is_wrong,
         rules.starved,
         aftercare.alarm,
@@ -44,6 +48,7 @@ RULES: Mapping[Phase, tuple[Rule, ...]] = {
     ),
     Phase.CONFIRM: (
         rules.obey,
+        rules.eject_pod,
         aftercare.blame_both,
         aftercare.blame_canary,
         rules.split_is_wrong,
@@ -85,6 +90,7 @@ def decide_events(state: State, tick: Tick, policy: Policy) -> tuple[State, Deci
         sentence=move.sentence,
         e_value=situation.strongest if move.action is Action.FALL_BACK else situation.e_value,
         harm_bound=situation.harm_bound,
+        eject=move.eject,
     )
 
 

@@ -12,7 +12,7 @@ from operator import add, sub
 from typing import Self
 
 from perch.core.reference import Reference
-from perch.core.types import Arm, Command, Counts
+from perch.core.types import Arm, Command, Counts, Outcomes
 from perch.errors import RolloutError
 
 FAILED = 0
@@ -71,6 +71,11 @@ class Tick:
     """What each arm counted, the challenger under the canary's name; `None`: an arm that is needed did not report."""
 
     command: Command | None = None
+    outcomes: Outcomes | None = None
+    judgements: tuple[float, ...] = ()
+
+    pods: Mapping[Arm, Mapping[str, Tally]] = field(default_factory=dict)
+    """Each pod of an arm, where the arm has several."""
 
 
 def tally(counts: Counts, reference: Reference) -> Tally:
@@ -91,6 +96,11 @@ def tally(counts: Counts, reference: Reference) -> Tally:
 def event_count(reference: Reference) -> int:
     """Number of events of a rollout."""
     return 1 + len(reference.latency_edges) + len(reference.score_starts)
+
+
+def nothing(reference: Reference) -> Tally:
+    """The tally of an arm that did nothing."""
+    return Tally(0, 0, 0, (0,) * event_count(reference))
 
 
 def added(old: Tallies, new: Tallies) -> Tallies:
@@ -136,4 +146,4 @@ class Record:
 
     def arm(self, arm: Arm, reference: Reference) -> Tally:
         """What one arm counted; nothing where it was not seen."""
-        return self.arms.get(arm) or Tally(0, 0, 0, (0,) * event_count(reference))
+        return self.arms.get(arm) or nothing(reference)

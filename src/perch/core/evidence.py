@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perch.core.events import FAILED, Tally
-from perch.core.policy import Labels, Policy
+from perch.core.policy import Policy
 from perch.core.reference import Reference
 from perch.core.vector import Floats
 
@@ -47,8 +47,6 @@ _HARM_RATIOS = {2.0: 1, 4.0: 2, 10.0: 4, 30.0: 5, 100.0: 4, 300.0: 2}  # and how
 _SCORE_RATIOS = (2.0, 3.0, 5.0, 10.0)  # a decile cannot be hit a hundred times as often
 _MILD_RATIOS = (1.0, 0.5, 0.2)  # alternatives when it is harm that is to be disproved
 _GROUP_WEIGHTS = (0.65, 0.2, 0.15)  # errors, latency, scores
-_LABELS_WEIGHT = 0.3
-_JUDGE_WEIGHT = 0.1
 _CONSTANT_SHARE = 0.5  # of the scores' weight: on all scores falling into one bin
 _LARGEST_LATENCY_INCREMENT = 2.0
 _LARGEST_INCREMENT = 300.0
@@ -175,23 +173,6 @@ def cleared(wealth: Floats) -> tuple[float, float]:
     """Odds against so much harm in failures, and in SLO violations. Each event answers for itself."""
     half = len(_MILD_RATIOS)
     return float(wealth[:half].sum()), float(wealth[half:CLEARING].sum())
-
-
-@dataclass(frozen=True, slots=True)
-class Mixture:
-    """How the evidence before promotion is shared between its sources; the shares add up to 1."""
-
-    counts: float
-    labels: float
-    judge: float
-
-
-@lru_cache(maxsize=32)
-def mixture(policy: Policy) -> Mixture:
-    """What a policy reserves for labels and for a judge from outside; counts have the rest."""
-    labels = 0.0 if policy.labels is Labels.IGNORED else _LABELS_WEIGHT
-    judge = _JUDGE_WEIGHT if policy.external_judge else 0.0
-    return Mixture(1 - labels - judge, labels, judge)
 
 
 @lru_cache(maxsize=32)

@@ -100,6 +100,10 @@ class Guard:
         null = min(_RELIEF_RATIO * self.rates[event], _LARGEST_RATE)
         return replace(self, relief=self.relief + _log_likelihood_ratio(hits, trials, null / _RELIEF_RATIO, null))
 
+    def at_rest(self) -> "Guard":
+        """The guard without what alarmed it so far."""
+        return replace(self, detectors=AT_REST)
+
     def in_incident(self, rates: tuple[float, float], now_s: float) -> "Guard":
         """The guard, armed again, that takes for normal for five minutes what every arm showed just now."""
         return replace(self, incident=rates, incident_until_s=now_s + _INCIDENT_S)

@@ -109,6 +109,12 @@ class Pods:
             return gathered
         return gathered.weighed(reference, policy)
 
+    def without(self, name: str) -> Self:
+        """Forget a pod that has been taken out."""
+        known = {other: pod for other, pod in self.known.items() if other != name}
+        waiting = {other: counted for other, counted in self.waiting.items() if other != name}
+        return replace(self, known=known, waiting=waiting)
+
     def culprit(self, policy: Policy) -> str | None:
         """Name the pod that is proven to be worse than the rest of its arm, if the arm without it is not in doubt."""
         found = {name: pod for name, pod in self.known.items() if pod.e_value * pod.share * policy.pod_alpha >= 1}

@@ -14,7 +14,11 @@ from perch.core.policy import Policy
 from perch.core.reference import Reference
 from perch.core.types import Arm
 
-_CAPS = ((0.05, 0.03), (0.02, 0.08), (0.01, 0.25))  # while harm above the first cannot be excluded, no more than the second
+_CAPS = (
+    (0.05, 0.03),
+    (0.02, 0.08),
+    (0.01, 0.25),
+)  # while harm above the first cannot be excluded, no more than the second
 _BUDGET_SHARE = 0.001  # of the requests of one reaction, where that is more than the policy's budget
 
 

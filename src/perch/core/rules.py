@@ -8,8 +8,10 @@ which evidence moved.
 from dataclasses import dataclass
 
 from perch.core import sentences, transitions
+from perch.core.policy import Labels
 from perch.core.ramp import next_weight
 from perch.core.situation import Situation
+from perch.core.sources import Source
 from perch.core.state import Cause, Pair, State
 from perch.core.types import Action, Arm, Command, Phase, Verdict
 
@@ -24,6 +26,7 @@ class Move:
     action: Action
     verdict: Verdict
     sentence: str
+    eject: tuple[str, ...] = ()
 
 
 def obey(s: Situation) -> Move | None:
@@ -31,6 +34,8 @@ def obey(s: Situation) -> Move | None:
     match s.tick.command:
         case Command.ROLL_BACK:
             return end(s, Action.ROLL_BACK, Cause.PERSON, f"a person asked for it; {sentences.standing(s)}")
+        case Command.PROMOTE if s.policy.require_approval and _is_proven(s):
+            return _promoted(s, "Promoted with a person's approval")
         case Command.PROMOTE if s.state.phase is not Phase.GUARD:
             state = transitions.promote(s.state, s.policy, Cause.PERSON)
             return Move(
@@ -39,6 +44,16 @@ def obey(s: Situation) -> Move | None:
                 Verdict.UNDECIDED,
                 f"Promoted because a person asked for it, without waiting for proof: {sentences.standing(s)}.",
             )
+    return None
+
+
+def eject_pod(s: Situation) -> Move | None:
+    """Take out a pod that is proven to be worse than the rest of its arm; its version is not to blame."""
+    for arm, pods in s.state.pods.items():
+        pod = pods.culprit(s.policy)
+        if pod is not None:
+            state = transitions.eject(s.state, s.policy, arm, pod)
+            return Move(state, Action.HOLD, Verdict.UNDECIDED, sentences.ejected(s, arm, pod), eject=(pod,))
     return None
 
 
@@ -60,9 +75,17 @@ def champion_harms(s: Situation) -> Move | None:
 
 
 def canary_harms(s: Situation) -> Move | None:
-    """Roll back when the evidence that the canary harms reaches `1 / alpha`; also while paused."""
+    """Roll back when the evidence that the canary harms reaches `1 / alpha`; also while paused.
+
+    Where one of its pods is under suspicion and the others are not, a few responses more tell which of the two it is.
+    """
     if s.e_value < s.threshold:
         return None
+    if s.loudest is not Source.COUNTS:
+        return end(s, Action.ROLL_BACK, Cause.HARM, sentences.harm_by(s.loudest, s))
+    suspect = s.state.pods[Arm.CANARY].suspect(s.state.reference, s.policy) if Arm.CANARY in s.state.pods else None
+    if suspect is not None:
+        return Move(s.state, Action.HOLD, Verdict.UNDECIDED, sentences.suspected(s, suspect))
     return end(s, Action.ROLL_BACK, Cause.HARM, sentences.harm(s, Pair.CANARY_STABLE))
 
 
@@ -112,19 +135,13 @@ def go_live(s: Situation) -> Move | None:
 
 
 def promote(s: Situation) -> Move | None:
-    """Promote on positive proof, after the bake."""
-    if not (_may_go_forward(s) and _has_baked(s)):
+    """Promote on positive proof, after the bake; where the policy says so, only once a person has approved."""
+    if not _is_proven(s):
         return None
-    if not s.not_inferior():
-        return None
-    canary, stable = (s.total(arm).finished for arm in (Arm.CANARY, Arm.STABLE))
-    return Move(
-        transitions.promote(s.state, s.policy, Cause.PROVEN),
-        Action.PROMOTE,
-        Verdict.HEALTHY,
-        f"Promoted: the canary is proven no worse in failures and SLO violations over {canary:,} requests, beside"
-        f" {stable:,} of the champion's; {sentences.standing(s)}.",
-    )
+    if s.policy.require_approval:
+        sentence = f"Proven, and waiting for a person's approval to promote: {sentences.standing(s)}."
+        return Move(s.state, Action.HOLD, Verdict.HEALTHY, sentence)
+    return _promoted(s, "Promoted")
 
 
 def raise_weight(s: Situation) -> Move | None:
@@ -158,6 +175,23 @@ def end(s: Situation, outcome: Action, cause: Cause, why: str) -> Move:
     elif cause is Cause.PERSON:
         verdict = Verdict.UNDECIDED
     return Move(transitions.end(s.state, s.policy, outcome, cause), outcome, verdict, f"{to}: {why}.")
+
+
+def _promoted(s: Situation, how: str) -> Move:
+    canary, stable = (s.total(arm).finished for arm in (Arm.CANARY, Arm.STABLE))
+    return Move(
+        transitions.promote(s.state, s.policy, Cause.PROVEN),
+        Action.PROMOTE,
+        Verdict.HEALTHY,
+        f"{how}: the canary is proven no worse in failures and SLO violations over {canary:,} requests, beside"
+        f" {stable:,} of the champion's; {sentences.standing(s)}.",
+    )
+
+
+def _is_proven(s: Situation) -> bool:
+    if s.state.phase is not Phase.RAMP or not (_may_go_forward(s) and _has_baked(s) and s.not_inferior()):
+        return False
+    return s.policy.labels is not Labels.REQUIRED or s.labels_are_cleared
 
 
 def _may_go_forward(s: Situation) -> bool:

@@ -5,6 +5,7 @@ from math import exp
 from perch.core.events import FAILED, Tally
 from perch.core.reference import Reference
 from perch.core.situation import Situation
+from perch.core.sources import Source
 from perch.core.state import Pair
 from perch.core.types import Arm, Phase
 
@@ -23,6 +24,36 @@ def harm(situation: Situation, pair: Pair) -> str:
     return (
         f"{_NAMES[first]} {_deed(event, reference)} {did} while {_NAMES[second]} did so in {others_did};"
         f" evidence {odds(situation.evidence(pair))}, needed {situation.threshold:,.0f}"
+    )
+
+
+def harm_by(source: Source, situation: Situation) -> str:
+    """What labels or a judge say of the canary, and the evidence."""
+    policy = situation.policy
+    what = {
+        Source.PAIRED: "where both versions scored a request the canary's log loss is more than"
+        f" {percent(policy.tolerated_loss)} above the champion's",
+        Source.CLICKS: f"the canary earns over {percent(policy.tolerated_click_loss)} fewer clicks than its share of the"
+        " requests should",
+        Source.JUDGE: "the external judge finds that the canary's windows differ from the champion's",
+    }[source]
+    return f"{what}; evidence {odds(situation.e_value)}, needed {situation.threshold:,.0f}"
+
+
+def ejected(situation: Situation, arm: Arm, pod: str) -> str:
+    """Why a pod is taken out."""
+    known = situation.state.pods[arm].known[pod]
+    return (
+        f"Pod {pod} of {_NAMES[arm]} is taken out: it does worse than the other pods of its version, evidence"
+        f" {odds(known.e_value)}, and without it there is nothing against the version, which starts afresh."
+    )
+
+
+def suspected(situation: Situation, pod: str) -> str:
+    """Why a verdict waits."""
+    return (
+        f"Waiting for a few more responses: there is enough evidence of harm, {odds(situation.e_value)}, but it may all"
+        f" be pod {pod}'s and not the version's."
     )
 
 

@@ -9,6 +9,7 @@ from perch.core.evidence import Family, blaming, cleared
 from perch.core.guard import SLOW_ALLOWED, own_events
 from perch.core.policy import Policy
 from perch.core.ramp import excess_bound, harm_bound
+from perch.core.sources import Source, parts
 from perch.core.state import Pair, State
 from perch.core.types import Arm, Phase
 from perch.core.weighing import family, needed
@@ -27,15 +28,41 @@ class Situation:
     tick: Tick
 
     e_value: float = field(init=False)
-    """Evidence that the canary harms compared with the stable arm; 1 where they are not compared."""
+    """Evidence that the canary harms compared with the stable arm: the largest of any source; 1 where none tells."""
 
     harm_bound: float | None = field(init=False)
     """Upper bound on the canary's bad share minus the stable arm's."""
 
     def __post_init__(self) -> None:
         """Derive what every tick's record holds."""
-        object.__setattr__(self, "e_value", self.evidence(Pair.CANARY_STABLE))
+        object.__setattr__(self, "e_value", max(self.by_source.values()))
         object.__setattr__(self, "harm_bound", harm_bound(self.stage, self.state.reference, self.policy))
+
+    @property
+    def by_source(self) -> dict[Source, float]:
+        """Evidence that the canary harms, as far as each source's part of `Policy.alpha` lets it count."""
+        state, part = self.state, parts(self.policy)
+        counts = self.evidence(Pair.CANARY_STABLE)
+        if part[Source.COUNTS] == 1 or state.phase is Phase.CONFIRM:  # a confirmation has an alpha of its own
+            return {Source.COUNTS: counts}
+        whole = {
+            Source.COUNTS: counts,
+            Source.PAIRED: state.paired.e_value,
+            Source.CLICKS: state.clicks.e_value,
+            Source.JUDGE: state.judge.e_value,
+        }
+        return {source: part[source] * e_value for source, e_value in whole.items() if part[source]}
+
+    @property
+    def loudest(self) -> Source:
+        """Where the evidence that the canary harms comes from."""
+        by_source = self.by_source
+        return max(by_source, key=lambda source: by_source[source])
+
+    @property
+    def labels_are_cleared(self) -> bool:
+        """Whether it is proven that the canary's outcomes are no worse, by either kind of label."""
+        return max(self.state.paired.cleared, self.state.clicks.cleared) >= 2 / self.policy.beta
 
     @property
     def threshold(self) -> float:

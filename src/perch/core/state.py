@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from perch.core.clicks import Clicks
 from perch.core.events import Record, Tallies
 from perch.core.guard import Guard
+from perch.core.judge import Judge
+from perch.core.paired import Paired
+from perch.core.pods import Pods
 from perch.core.reference import Reference
 from perch.core.sample_ratio import SampleRatio
 from perch.core.types import Action, Arm, Phase, Weights
@@ -134,6 +138,13 @@ class State:
 
     spent_s: float
     """When mass was last put to work."""
+
+    clicks: Clicks
+    paired: Paired
+    judge: Judge
+
+    pods: Mapping[Arm, Pods]
+    """Of arms that have several."""
 
     sample_ratio: SampleRatio
     guard: Guard | None

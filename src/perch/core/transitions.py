@@ -3,9 +3,12 @@
 from collections.abc import Collection
 from dataclasses import replace
 
+from perch.core.clicks import Clicks
 from perch.core.events import Record
 from perch.core.guard import Guard, arm_guard
-from perch.core.policy import Policy, Slo
+from perch.core.judge import Judge
+from perch.core.paired import Paired
+from perch.core.policy import Labels, Policy, Slo
 from perch.core.reference import Reference
 from perch.core.sample_ratio import SampleRatio
 from perch.core.state import Batch, Cause, State
@@ -52,6 +55,10 @@ def begin(policy: Policy, slo: Slo, reference: Reference, arms: Collection[Arm],
         comparisons=fresh_comparisons(phase, reference, policy, mass, has_baseline=has_baseline),
         spent=mass,
         spent_s=now_s,
+        clicks=Clicks(),
+        paired=Paired(),
+        judge=Judge(),
+        pods={},
         sample_ratio=SampleRatio(),
         guard=None,
         promoted_by=None,
@@ -67,7 +74,7 @@ def go_live(state: State, policy: Policy) -> State:
     the mass waited for this moment, for what only live traffic shows.
     """
     live = replace(
-        _enter(state, Phase.RAMP, _live_weights(state, policy, policy.start_weight)),
+        _enter(state, Phase.RAMP, _live_weights(state, policy, policy.start_weight, mirror=_mirror(policy))),
         before_stage=state.before_stage,
         before_live=state.seen,
         watched_s=0.0,
@@ -77,9 +84,29 @@ def go_live(state: State, policy: Policy) -> State:
 
 def reweigh(state: State, policy: Policy, canary: float) -> State:
     """Give the canary another share of the live traffic."""
-    moved = replace(state, weights=_live_weights(state, policy, canary), weights_since_s=state.now_s)
-    moved = replace(moved, before_weights=state.seen)
-    return put_to_work(moved, policy)
+    weights = _live_weights(state, policy, canary, mirror=_mirror(policy))
+    return put_to_work(replace(state, weights=weights, weights_since_s=state.now_s, before_weights=state.seen), policy)
+
+
+def eject(state: State, policy: Policy, arm: Arm, pod: str) -> State:
+    """Take a pod out of its arm, and forget what was counted with it in it.
+
+    What the other pods did is compared afresh, with an error probability of `Policy.alpha` of its own; a weight once
+    given is kept.
+    """
+    mass = 1.0 if state.phase is Phase.CONFIRM else START_MASS
+    fresh = fresh_comparisons(state.phase, state.reference, policy, mass, has_baseline=state.has_baseline)
+    return replace(
+        state,
+        pods={**state.pods, arm: state.pods[arm].without(pod)},
+        comparisons=fresh if state.comparisons else {},
+        spent=mass if state.comparisons else state.spent,
+        spent_s=state.now_s,
+        guard=state.guard and state.guard.at_rest(),
+        before_stage=state.seen,
+        before_live=state.seen,
+        before_weights=state.seen,
+    )
 
 
 def promote(state: State, policy: Policy, cause: Cause) -> State:
@@ -135,6 +162,11 @@ def _enter(state: State, phase: Phase, weights: Weights) -> State:
 def _live_weights(state: State, policy: Policy, canary: float, *, mirror: float = 0.0) -> Weights:
     baseline = _baseline_share(state, policy)
     return Weights(baseline=baseline, stable=1 - canary - baseline, canary=canary, mirror=mirror)
+
+
+def _mirror(policy: Policy) -> float:
+    """Share to mirror in live traffic: all, where labels are to tell which version scored a request better."""
+    return 1.0 if policy.shadow and policy.labels is not Labels.IGNORED else 0.0
 
 
 def _baseline_share(state: State, policy: Policy) -> float:

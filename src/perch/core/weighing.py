@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypedDict
 
-from perch.core.events import Record, Tallies, Tally, Tick, added, tally
+from perch.core.events import Record, Tallies, Tally, Tick, added, nothing, tally
 from perch.core.evidence import Family, comparable, core_family, full_family
 from perch.core.guard import Guard
-from perch.core.policy import Policy
+from perch.core.pods import Pods
+from perch.core.policy import Labels, Policy
 from perch.core.reference import Reference
 from perch.core.sample_ratio import SampleRatio
 from perch.core.state import Batch, Pair, State
-from perch.core.types import Arm, Command, Observation, Phase
+from perch.core.types import Arm, Command, Observation, Outcomes, Phase
 from perch.core.vector import Vector
 
 FEWEST_REQUESTS = 10
@@ -54,7 +55,19 @@ def tick_of(observation: Observation, phase: Phase, reference: Reference) -> Tic
         if arm is challenger or arm not in _CHALLENGERS:
             name = Arm.CANARY if arm is challenger else arm
             arms[name] = tally(counts, reference) if counts is not None else None
-    return Tick(observation.tick, observation.now_s, arms, observation.command)
+    pods = {
+        arm: {name: tally(counts, reference) for name, counts in by_name.items()}
+        for arm, by_name in observation.pods.items()
+    }
+    return Tick(
+        observation.tick,
+        observation.now_s,
+        arms,
+        observation.command,
+        observation.outcomes,
+        observation.judgements,
+        pods,
+    )
 
 
 def advance(state: State, tick: Tick, policy: Policy) -> tuple[State, bool]:
@@ -67,6 +80,8 @@ def advance(state: State, tick: Tick, policy: Policy) -> tuple[State, bool]:
     is_down = None in tick.arms.values()
     waiting = Batch(state.batch.since_s, added(state.batch.arms, present))
     is_ready = not is_down and _is_enough(waiting, now_s)
+    if tick.outcomes or tick.judgements or (tick.pods and not is_down):
+        state = _with_the_rest(state, tick, policy)
     after = replace(
         state,
         tick=tick.number,
@@ -78,6 +93,25 @@ def advance(state: State, tick: Tick, policy: Policy) -> tuple[State, bool]:
         **(_weighed(state, waiting.arms, now_s, policy) if is_ready else {"batch": waiting}),
     )
     return after, is_ready
+
+
+def _with_the_rest(state: State, tick: Tick, policy: Policy) -> State:
+    """The state after labels, a judge's windows and the counts of single pods."""
+    outcomes, delta = tick.outcomes or Outcomes(), policy.tolerated_loss * (state.reference.champion_loss or 0.0)
+    watches = policy.labels is not Labels.IGNORED
+    knows_scale = state.reference.champion_loss is not None
+    return replace(
+        state,
+        clicks=state.clicks.after(outcomes.cohorts, policy.tolerated_click_loss) if watches else state.clicks,
+        paired=state.paired.after(outcomes.paired, delta) if watches and knows_scale else state.paired,
+        judge=state.judge.after(tick.judgements) if policy.external_judge else state.judge,
+        pods={**state.pods, **{arm: _pods(state, tick, arm, policy) for arm in _COMPARED if tick.pods.get(arm)}},
+    )
+
+
+def _pods(state: State, tick: Tick, arm: Arm, policy: Policy) -> Pods:
+    other = tick.arms.get(Arm.STABLE if arm is Arm.CANARY else Arm.CANARY) or nothing(state.reference)
+    return state.pods.get(arm, Pods()).after(tick.pods[arm], other, state.reference, policy)
 
 
 def _is_enough(waiting: Batch, now_s: float) -> bool:
