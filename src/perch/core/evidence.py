@@ -93,8 +93,9 @@ class Family:
     """Bets on a pair of arms. A test is one event with one alternative; a bet is on one test, or on several together.
 
     The first bets clear the arm under suspicion: each says that an event is not so much as a given ratio times as
-    frequent in it. All others blame it, and together they are one mixture. The last bets say "all scores fall into one bin": that bin up and all others down. Answers of one request lie in one
-    bin, so E exp of the sum of increments is again at most exp of a sum of terms that are not positive.
+    frequent in it. All others blame it, and together they are one mixture. The last bets say "all scores fall into one
+    bin": that bin up and all others down. A request's score lies in one bin, so E exp of the sum of increments is again
+    at most exp of a sum of terms that are not positive.
     """
 
     event: Positions

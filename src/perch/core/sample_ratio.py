@@ -3,7 +3,7 @@
 A canary that says nothing is not healthy. Under the null a request that comes to an end does so in the canary with
 the share s0 that the weights in force give it. Against ratios rho of the odds the likelihood ratio is a martingale,
 and so is their average, also over the moment at which the split went wrong: most of the mass bets from the start,
-and 0.1 % of what is left is put to work in every tick. It reaches 1/alpha with a probability of at most alpha at any time
+and 0.1 % of what is left is put to work in every tick. It ever reaches 1/alpha with a probability of at most alpha
 (Ville). Ticks that overlap a change of weights are left out: a rule on time, not on outcomes, so the bound holds.
 Mirrored requests are split more evenly than coins would; the binomial dominates them in convex order.
 

@@ -33,8 +33,8 @@ def harm_by(source: Source, situation: Situation) -> str:
     what = {
         Source.PAIRED: "where both versions scored a request the canary's log loss is more than"
         f" {percent(policy.tolerated_loss)} above the champion's",
-        Source.CLICKS: f"the canary earns over {percent(policy.tolerated_click_loss)} fewer clicks than its share of the"
-        " requests should",
+        Source.CLICKS: f"the canary earns over {percent(policy.tolerated_click_loss)} fewer clicks than its share of"
+        " the requests should",
         Source.JUDGE: "the external judge finds that the canary's windows differ from the champion's",
     }[source]
     return f"{what}; evidence {odds(situation.e_value)}, needed {situation.threshold:,.0f}"

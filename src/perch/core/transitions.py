@@ -70,8 +70,8 @@ def begin(policy: Policy, slo: Slo, reference: Reference, arms: Collection[Arm],
 def go_live(state: State, policy: Policy) -> State:
     """From shadow to the first live weight.
 
-    The evidence goes on: mirrored or live, it answers the same question, and each increment is valid by itself. A part of
-    the mass waited for this moment, for what only live traffic shows.
+    The evidence goes on: mirrored or live, it answers the same question, and each increment is valid by itself. A
+    part of the mass waited for this moment, for what only live traffic shows.
     """
     live = replace(
         _enter(state, Phase.RAMP, _live_weights(state, policy, policy.start_weight, mirror=_mirror(policy))),

@@ -140,7 +140,8 @@ def _weighed(state: State, arms: Tallies, now_s: float, policy: Policy) -> _Weig
     late = min(LATE_MASS, 1 - state.spent) if begins else 0.0
     return _Weighed(
         comparisons={
-            pair: _compared(wealth, arms, pair, state, policy, late) for pair, wealth in state.comparisons.items()
+            pair: _compared(wealth, arms, pair, family(pair, state.phase, state.reference, policy), late)
+            for pair, wealth in state.comparisons.items()
         },
         spent=state.spent + late,
         spent_s=now_s if late else state.spent_s,
@@ -199,8 +200,7 @@ def settled_s(state: State) -> float:
     return max(state.weights_since_s, state.sources_down_s or state.weights_since_s) + _SETTLING_S
 
 
-def _compared(wealth: Vector, arms: Tallies, pair: Pair, state: State, policy: Policy, late: float) -> Vector:
-    bets = family(pair, state.phase, state.reference, policy)
+def _compared(wealth: Vector, arms: Tallies, pair: Pair, bets: Family, late: float) -> Vector:
     money = bets.more(wealth.array, late) if late else wealth.array
     first, second = (arms.get(arm) for arm in pair.arms)
     if first is None or second is None:
