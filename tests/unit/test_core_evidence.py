@@ -1,13 +1,13 @@
 from dataclasses import replace
 from itertools import product
-from math import comb, exp, log
+from math import comb
 
 import numpy as np
 import pytest
 
 from perch.core import Policy, Slo, reference
-from perch.core.events import FAILED, Tally, slo_event, tally
-from perch.core.evidence import Family, clearing_family, core_family, full_family, merged
+from perch.core.events import FAILED, Tally, event_count, tally
+from perch.core.evidence import CLEARING, blaming, cleared, comparable, core_family, full_family
 from perch.core.types import Counts, Grid
 
 SLO = Slo(latency_p99_ms=10.0)
@@ -15,149 +15,182 @@ GRID = Grid(latency_ms=(1.0, 5.0, 10.0, 20.0), score_logit=(-2.0, 0.0, 2.0))
 STABLE = Counts(1_000, 0, (500, 300, 190, 10, 0), (250, 250, 250, 250))
 REFERENCE = reference(STABLE, GRID, SLO, ((2_500,) * 4, (2_000, 2_000, 5_000, 1_000)))
 FULL = full_family(REFERENCE, Policy())
+CORE = core_family(REFERENCE, Policy())
+EVENTS = event_count(REFERENCE)
+FIRST_SCORE = 1 + len(REFERENCE.latency_edges)
 
 
-def one_event(hits, exposed):
-    return Tally(np.array([float(hits)]), np.array([float(exposed)]))
+def counted(n, hits=None):
+    """`n` answered requests of an arm; `hits` by event."""
+    return Tally(n, n, n, tuple((hits or {}).get(event, 0) for event in range(EVENTS)))
 
 
-def single(null, alternative):
-    return Family(np.array([0]), np.log([null]), np.log([alternative]), np.zeros(1), np.full(1, np.inf))
+def gains(canary, stable, family=FULL):
+    """exp(l) of each test."""
+    return np.exp(family.increments(comparable(canary, stable))[: family.event.size])
 
 
-def increment(null, alternative, canary, stable):
-    """`canary` and `stable` are (events, requests)."""
-    return float(single(null, alternative).increments(one_event(*canary), one_event(*stable))[0])
-
-
-def test_the_increment_is_the_log_likelihood_ratio_of_where_the_events_fell():
+def test_the_tests_of_failures_gain_what_the_formula_says():
     share = 20 / (20 + 80)
-    null, alternative = (share * r / (share * r + 1 - share) for r in (1.25, 5.0))
-    expected = 3 * log(alternative / null) + 4 * log((1 - alternative) / (1 - null))
-    assert increment(1.25, 5.0, (3, 20), (4, 80)) == pytest.approx(expected, rel=1e-12)
+    for i in np.flatnonzero(CORE.event == FAILED):
+        null, alternative = (share * r / (share * r + 1 - share) for r in (CORE.null[i] + 1, CORE.alternative[i] + 1))
+        expected = (alternative / null) ** 3 * ((1 - alternative) / (1 - null)) ** 4
+        assert gains(counted(20, {FAILED: 3}), counted(80, {FAILED: 4}), CORE)[i] == pytest.approx(expected)
 
 
-RATIOS = [(1.25, 1.5), (1.25, 300.0), (2.0, 1.0), (2.0, 0.2), (4.0, 30.0), (1 / 8, 1 / 30)]
-
-
-@pytest.mark.parametrize(("null", "alternative"), RATIOS)
+@pytest.mark.parametrize("event", range(FIRST_SCORE, EVENTS))
 @pytest.mark.parametrize(("n_canary", "n_stable"), [(1, 6), (5, 5), (6, 2)])
-def test_no_pair_of_rates_under_the_null_gains_in_expectation(null, alternative, n_canary, n_stable):
-    """Exact: every outcome of both arms, for independent requests with rates on and below the null."""
-    for stable_rate, ratio in product((0.01, 0.3, 0.9), (null, null * (0.5 if alternative > null else 2.0))):
-        canary_rate = ratio * stable_rate
-        if canary_rate > 1:
-            continue
-        gain = sum(
-            _binomial(x, n_canary, canary_rate)
-            * _binomial(y, n_stable, stable_rate)
-            * exp(increment(null, alternative, (x, n_canary), (y, n_stable)))
-            for x, y in product(range(n_canary + 1), range(n_stable + 1))
+def test_no_pair_of_score_rates_under_the_null_gains_in_expectation(event, n_canary, n_stable):
+    """Exact: every outcome of both arms, around the ratio that the evaluations predict for this bin."""
+    outcomes = list(product(range(n_canary + 1), range(n_stable + 1)))
+    rows = np.flatnonzero(FULL.event == event)
+    gained = [gains(counted(n_canary, {event: x}), counted(n_stable, {event: y}))[rows] for x, y in outcomes]
+    null = FULL.null[rows] + 1
+    inwards = np.where(FULL.alternative[rows] > FULL.null[rows], 0.5, 2.0)
+    for stable_rate, nearness in product((0.01, 0.2, 0.45), (1.0, inwards)):
+        rates = null * nearness * stable_rate
+        law = np.array(
+            [_binomial(x, n_canary, np.minimum(rates, 1)) * _binomial(y, n_stable, stable_rate) for x, y in outcomes]
         )
-        assert gain <= 1 + 1e-12
+        mean = (law * gained).sum(axis=0)[rates <= 1]
+        assert (mean <= 1 + 1e-12).all()
 
 
-@pytest.mark.parametrize(("null", "alternative"), [pair for pair in RATIOS if (pair[0] > 1) == (pair[1] > pair[0])])
-@pytest.mark.parametrize("events", range(8))
-def test_splitting_the_same_requests_at_random_gains_nothing_in_expectation(null, alternative, events):
-    """Exact: `events` of 10 requests are hard, 4 of the 10 go to the canary (hypergeometric)."""
-    total = sum(
-        comb(events, x) * comb(10 - events, 4 - x) * exp(increment(null, alternative, (x, 4), (events - x, 6)))
-        for x in range(max(0, events - 6), min(events, 4) + 1)
-    )
-    assert total / comb(10, 4) <= 1 + 1e-12
-
-
-@pytest.mark.parametrize("alternative", [1.5, 5.0, 300.0])
-def test_requests_mirrored_to_both_arms_gain_nothing_in_expectation(alternative):
+def test_requests_mirrored_to_both_arms_gain_nothing_in_expectation():
     """Exact: each of 4 requests is answered by both arms; a hard one fails with 0.8 in each, an easy one with 0.05."""
-    gain = 0.0
+    blamed = CORE.alternative > CORE.null
+    mean = np.zeros(blamed.sum())
     for hard in product((0.8, 0.05), repeat=4):
         for xs, ys in product(product((0, 1), repeat=4), repeat=2):
             chance = np.prod([(p if x else 1 - p) * (p if y else 1 - p) for p, x, y in zip(hard, xs, ys, strict=True)])
-            gain += 0.5**4 * chance * exp(increment(1.25, alternative, (sum(xs), 4), (sum(ys), 4)))
-    assert gain <= 1
+            mean += 0.5**4 * chance * gains(counted(4, {FAILED: sum(xs)}), counted(4, {FAILED: sum(ys)}), CORE)[blamed]
+    assert (mean <= 1 + 1e-12).all()
 
 
-def test_the_mixture_starts_at_one_and_more_mass_changes_nothing_by_itself():
-    assert np.exp(FULL.log_prior).sum() == pytest.approx(1)
-    start = FULL.start(0.5)
-    assert merged(start, 0.5) == pytest.approx(1)
-    assert merged(FULL.more(start, 0.1), 0.4) == pytest.approx(1)
+def one_score_in_bin(bin_, bins):
+    """What an arm counted that gave one score, in this bin."""
+    return Tally(1, 1, 1, tuple(int(event == EVENTS - bins + bin_) for event in range(EVENTS)))
 
 
-def test_errors_latency_and_scores_weigh_40_35_and_25_percent():
-    by_event = FULL.by_event(FULL.start(1.0), 1 + 4 + 4)[: 1 + len(REFERENCE.latency_edges) + len(REFERENCE.expected)]
-    latency = 1 + len(REFERENCE.latency_edges)
-    assert by_event[0] == pytest.approx(0.4)
-    assert by_event[1:latency].sum() == pytest.approx(0.35)
-    assert by_event[latency:].sum() == pytest.approx(0.25)
+def test_bets_on_one_bin_for_all_scores_gain_nothing_from_versions_that_score_as_predicted():
+    """Exact: one request in each arm, whose score falls into one bin: the tests of the bins do not move alone."""
+    bins = len(REFERENCE.expected)
+    stable = np.full(bins, 1 / bins)
+    canary = stable * REFERENCE.expected
+    assert canary.sum() == pytest.approx(1)
+    mean = np.zeros(bins)
+    for (i, p), (j, q) in product(enumerate(canary), enumerate(stable)):
+        counts = comparable(one_score_in_bin(i, bins), one_score_in_bin(j, bins))
+        mean += p * q * np.exp(FULL.increments(counts)[FULL.event.size :])
+    assert (mean <= 1 + 1e-12).all()
+
+
+def test_a_bet_on_one_bin_gains_from_that_bin_and_loses_from_each_other():
+    bins = len(REFERENCE.expected)
+    even = Tally(100, 100, 100, tuple(25 * (event >= FIRST_SCORE) for event in range(EVENTS)))
+    for bin_ in range(bins):
+        constant = Tally(100, 100, 100, tuple(100 * (event == FIRST_SCORE + bin_) for event in range(EVENTS)))
+        bets = FULL.increments(comparable(constant, even))[FULL.event.size :]
+        assert bets.argmax() == bin_
+        assert bets[bin_] > 0
+        assert (np.delete(bets, bin_) < 0).all()
+
+
+@pytest.mark.parametrize("family", [FULL, CORE])
+def test_the_mixture_starts_at_one_and_more_mass_is_worth_what_is_put_in(family):
+    assert family.prior.sum() == pytest.approx(1)
+    assert cleared(family.start(0.5)) == pytest.approx((1, 1))
+    assert blaming(family.start(0.5)) == pytest.approx(0.5)
+    assert blaming(family.more(family.start(0.5), 0.1)) == pytest.approx(0.6)
+    assert cleared(family.more(family.start(0.5), 0.1)) == pytest.approx((1, 1))
+
+
+def test_errors_latency_and_scores_weigh_65_20_and_15_percent():
+    by_event = FULL.harm(FULL.start(1.0))
+    assert by_event[FAILED] == pytest.approx(0.65)
+    assert by_event[1:FIRST_SCORE].sum() == pytest.approx(0.2)
+    assert by_event[FIRST_SCORE:].sum() == pytest.approx(0.15)
+    assert by_event.size == EVENTS
 
 
 def test_weights_of_missing_groups_go_to_the_others():
     bare = reference(Counts.none(GRID), GRID, SLO, None)
     family = full_family(bare, Policy())
-    assert set(family.event.tolist()) == {FAILED, slo_event(bare)}
-    assert np.exp(family.log_prior).sum() == pytest.approx(1)
+    assert set(family.event.tolist()) == {FAILED, bare.slo_event}
+    assert family.harm(family.start(1.0)).tolist() == pytest.approx([0.65 / 0.85, 0.2 / 0.85])
 
 
 def test_an_alternative_must_exceed_what_is_tolerated():
     family = core_family(REFERENCE, replace(Policy(), tolerated_ratio=3.0))
-    assert (family.log_alternative > family.log_null).all()
-    assert len(core_family(REFERENCE, replace(Policy(), tolerated_ratio=100.0)).event) == 2
+    harm = slice(CLEARING, None)
+    assert (family.alternative[harm] > family.null[harm]).all()
+    nothing_above = core_family(REFERENCE, replace(Policy(), tolerated_ratio=100.0))
+    assert set(nothing_above.alternative[harm] + 1) == {300.0}
+
+
+def test_an_event_that_half_of_the_requests_show_is_not_bet_to_become_ten_times_as_frequent():
+    for event, share in enumerate(REFERENCE.latency_shares, start=1):
+        largest = (FULL.alternative[CLEARING:] + 1)[FULL.event[CLEARING:] == event].max()
+        assert largest * share <= 1 or largest == 2 * Policy().tolerated_ratio
 
 
 def test_scores_are_tested_both_ways_around_what_the_evaluation_predicts():
-    rows = FULL.event == 1 + len(REFERENCE.latency_edges) + 2
-    predicted = REFERENCE.expected[2]
-    tolerated = Policy().tolerated_score_ratio
-    assert set(np.round(np.exp(FULL.log_null[rows]) / predicted, 9)) == {round(tolerated, 9), round(1 / tolerated, 9)}
-    upward = FULL.log_null[rows] > log(predicted)
-    excess = FULL.log_alternative[rows] - FULL.log_null[rows]
-    assert (excess[upward] > 0).all()
-    assert (excess[~upward] < 0).all()
+    rows = FULL.event == FIRST_SCORE + 2
+    predicted, tolerated = REFERENCE.expected[2], Policy().tolerated_score_ratio
+    null, alternative = FULL.null[rows] + 1, FULL.alternative[rows] + 1
+    assert set(np.round(null / predicted, 9)) == {round(tolerated, 9), round(1 / tolerated, 9)}
+    upward = null > predicted
+    assert (alternative > null)[upward].all()
+    assert (alternative < null)[~upward].all()
 
 
 def test_a_tick_full_of_slow_answers_convicts_nobody_but_failures_do():
-    size = 1 + len(REFERENCE.latency_edges) + len(REFERENCE.expected)
-    clean, all_bad = Tally(np.zeros(size), np.full(size, 100.0)), Tally(np.full(size, 90.0), np.full(size, 100.0))
-    by_row = FULL.increments(all_bad, clean)
-    latency = (FULL.event >= 1) & (FULL.event <= len(REFERENCE.latency_edges))
+    all_bad = counted(100, dict.fromkeys(range(FIRST_SCORE), 90))
+    by_row = FULL.increments(comparable(all_bad, counted(100)))[: FULL.event.size]
+    latency = (FULL.event >= 1) & (FULL.event < FIRST_SCORE)
     assert by_row[latency].max() == 2.0
     assert by_row[FULL.event == FAILED].max() > 20
 
 
-def test_an_arm_without_exposure_changes_nothing():
-    harmed = Tally(np.full(20, 3.0)[: FULL.event.max() + 1], np.zeros(FULL.event.max() + 1))
-    other = Tally(np.full(FULL.event.max() + 1, 5.0), np.full(FULL.event.max() + 1, 50.0))
-    start = FULL.start(1.0)
-    assert FULL.bet(start, harmed, other) == start
-    assert FULL.bet(start, other, harmed) == start
+@pytest.mark.parametrize("family", [FULL, CORE])
+def test_an_arm_without_exposure_changes_nothing(family):
+    start, other = family.start(1.0), counted(50, dict.fromkeys(range(EVENTS), 5))
+    assert family.bet(start, comparable(counted(0), other)) == pytest.approx(start, rel=1e-12)
+    assert family.bet(start, comparable(other, counted(0))) == pytest.approx(start, rel=1e-12)
+
+
+def after_ticks(canary, stable, ticks=10):
+    wealth = CORE.start(1.0)
+    for _ in range(ticks):
+        wealth = CORE.bet(wealth, comparable(canary, stable))
+    return cleared(wealth)
 
 
 def test_clearing_gains_from_an_equal_arm_and_loses_from_a_bad_one():
-    family = clearing_family(REFERENCE, 3.0)
-    size = int(family.event.max()) + 1
-    start = family.start(1.0)
-    equal = Tally(np.full(size, 20.0), np.full(size, 1_000.0))
-    bad = Tally(np.full(size, 100.0), np.full(size, 1_000.0))
-    assert family.by_event(start, size)[FAILED] == pytest.approx(1)
-    assert family.by_event(family.bet(start, equal, equal), size)[FAILED] > 20
-    assert family.by_event(family.bet(start, bad, equal), size)[FAILED] < 0.01
+    equal, bad = (counted(100, dict.fromkeys(range(EVENTS), hits)) for hits in (2, 10))
+    assert min(after_ticks(equal, equal)) > 20
+    assert max(after_ticks(bad, equal)) < 0.01
+
+
+def test_failures_do_not_speak_for_slowness_when_an_arm_is_cleared():
+    slow, fast = (counted(100, {FAILED: 2, REFERENCE.slo_event: hits}) for hits in (10, 2))
+    failures, slowness = after_ticks(slow, fast)
+    assert failures > 20
+    assert slowness < 0.01
 
 
 def test_a_failed_request_is_not_also_slow_and_has_no_score():
-    counts = Counts(requests=12, failed=2, latency=(4, 3, 2, 1, 0), scores=(1, 2, 3, 4))
-    tallied = tally(counts, REFERENCE)
-    assert tallied.hits[FAILED] == 2
-    assert tallied.exposed[FAILED] == 12
-    assert tallied.hits[slo_event(REFERENCE)] == 1
-    assert tallied.exposed[slo_event(REFERENCE)] == 10
-    assert tallied.hits[-4:].tolist() == [1, 2, 3, 4]
+    tallied = tally(Counts(requests=12, failed=2, latency=(4, 3, 2, 1, 0), scores=(1, 2, 3, 4)), REFERENCE)
+    assert (tallied.failed, tallied.finished) == (2, 12)
+    assert (tallied.hits[REFERENCE.slo_event], tallied.answered) == (1, 10)
+    assert (tallied.hits[FIRST_SCORE:], tallied.scored) == ((1, 2, 3, 4), 10)
 
 
 def test_overwhelming_evidence_stays_finite():
-    assert np.isfinite(merged((5_000.0, 3.0), 0.1))
+    wealth = FULL.start(1.0)
+    for _ in range(20):
+        wealth = FULL.bet(wealth, comparable(counted(10**6, {FAILED: 10**6}), counted(10**6)))
+    assert np.isfinite(blaming(wealth))
 
 
 def _binomial(k, n, p):

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from perch.core import Policy, Slo, reference
-from perch.core.guard import Guard, _log_likelihood_ratio, _odds_scaled, arm_guard, bounded_rates
+from perch.core.bounds import upper_bound
+from perch.core.events import tally
+from perch.core.guard import Guard, _log_likelihood_ratio, _odds_scaled, arm_guard, bounded_rates, grown
 from perch.core.types import Counts
 from perch.signals.names import grid
 
@@ -18,11 +20,11 @@ POLICY = Policy()
 def counts(requests, failed=0, slow=0):
     latency = [0] * (len(GRID.latency_ms) + 1)
     latency[0], latency[-1] = requests - failed - slow, slow
-    return Counts(requests, failed, tuple(latency), (0,) * (len(GRID.score_logit) + 1))
+    return tally(Counts(requests, failed, tuple(latency), (0,) * (len(GRID.score_logit) + 1)), REFERENCE)
 
 
-def guard(rate=0.001):
-    return Guard(rates=(rate, rate))
+def guard(rate=0.001, trials=1_000):
+    return Guard(rates=(rate, rate), trials=trials)
 
 
 @pytest.mark.parametrize("ratio", [1.5, 10.0, 100.0])
@@ -37,6 +39,21 @@ def test_a_normal_rate_gains_nothing_in_expectation(ratio, true_rate):
         for k in range(13)
     )
     assert gain <= 1 + 1e-12
+
+
+@pytest.mark.parametrize("event", [0, 1])
+@pytest.mark.parametrize("true_rate", [0.0, 0.02, 0.04])
+def test_every_detector_grows_by_the_time_at_most_while_the_rate_is_normal(event, true_rate):
+    """Exact, over all outcomes of 12 requests, from any level; what is cut from above only lowers it."""
+    before, null = np.linspace(0.0, 500.0, 8), np.array((0.04, 0.04))
+    after = np.zeros(8)
+    for k in range(13):
+        hits = np.array([0.0, 0.0])
+        hits[event] = k
+        chance = comb(12, k) * true_rate**k * (1 - true_rate) ** (12 - k)
+        after += chance * grown(before, hits, np.array((12.0, 12.0)), null, 3.0)
+    of_event = slice(4 * event, 4 * event + 4)
+    assert (after[of_event] <= before[of_event] + 3.0 + 1e-9).all()
 
 
 def test_without_requests_the_level_is_the_time():
@@ -95,3 +112,42 @@ def test_an_untried_canary_is_guarded_by_the_champions_rates():
     assert tried.rates[0] > 0.1
     assert untried.rates[0] < 0.01
     assert arm_guard(counts(0), counts(0), REFERENCE, POLICY).rates == (0.01, 0.01)
+    assert (tried.trials, untried.trials) == (1_000, 5_000)
+
+
+def test_the_guard_sharpens_when_it_has_seen_twice_what_its_rates_rest_on():
+    armed = guard(rate=0.05, trials=1_000)
+    assert armed.sharpened(counts(1_999), REFERENCE, POLICY) is armed
+    sharper = armed.sharpened(counts(2_000, failed=2, slow=6), REFERENCE, POLICY)
+    error = POLICY.beta / 2
+    assert sharper.rates == pytest.approx((upper_bound(2, 2_000, error), upper_bound(6, 1_998, error)))
+    assert max(sharper.rates) < 0.05
+    assert sharper.trials == 2_000
+    assert sharper.sharpened(counts(3_999), REFERENCE, POLICY) is sharper
+
+
+def test_the_guard_never_loosens_however_a_rate_creeps_up():
+    watching, total = guard(rate=0.002, trials=200), counts(0)
+    for minute in range(60):
+        total = total + counts(600, failed=minute, slow=minute // 2)
+        after = watching.sharpened(total, REFERENCE, POLICY)
+        assert all(new <= old for new, old in zip(after.rates, watching.rates, strict=True))
+        watching = after
+    assert total.failed / total.finished > 20 * 0.002
+    assert watching.rates[0] <= 0.002
+
+
+def test_the_more_the_guard_has_seen_the_sooner_it_rings():
+    """A step from 0.05 % to 0.4 % failures is below twice what 1,000 requests prove, but not what 100,000 do."""
+
+    def seconds_to_ring(watching):
+        for second in range(1, 600):
+            watching = watching.watched(counts(250, failed=1), REFERENCE, float(second), 1.0)
+            if watching.level >= POLICY.guard_quiet_s:
+                return second
+        return None
+
+    armed = arm_guard(counts(1_000), counts(1_000), REFERENCE, POLICY)
+    sharper = armed.sharpened(counts(100_000, failed=50), REFERENCE, POLICY)
+    assert seconds_to_ring(armed) is None
+    assert seconds_to_ring(sharper) is not None
