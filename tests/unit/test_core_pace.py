@@ -1,23 +1,36 @@
 """The ramp and the sample-ratio test."""
 
 from dataclasses import replace
-from math import comb, exp
+from math import comb
 
 import numpy as np
 import pytest
 
 from perch.core import Policy, Slo, reference
-from perch.core.ramp import harm_bound, matched, next_weight
-from perch.core.sample_ratio import _RATIOS, SampleRatio
-from perch.core.types import Counts, Grid
+from perch.core.events import Record, tally
+from perch.core.ramp import excess_bound, harm_bound, next_weight
+from perch.core.sample_ratio import LARGEST_INCREMENT_PER_S, MASS_PER_TICK, PRIOR, RATIOS, START_MASS, SampleRatio
+from perch.core.types import Arm, Counts, Grid
 
 GRID = Grid((50.0, 100.0), (0.0,))
 REFERENCE = reference(Counts.none(GRID), GRID, Slo(latency_p99_ms=100.0), None)
 POLICY = Policy()
 
 
-def answers(n, failed=0):
-    return Counts(n, failed, (n - failed, 0, 0), (0, n - failed))
+def answers(n, failed=0, slow=0):
+    return tally(Counts(n, failed, (n - failed - slow, 0, slow), (0, n - failed)), REFERENCE)
+
+
+def record(*ticks):
+    """The record of ticks, each (canary, stable)."""
+    total = Record()
+    for canary, stable in ticks:
+        total = total.after({Arm.CANARY: canary, Arm.STABLE: stable}, REFERENCE)
+    return total
+
+
+def bound(*ticks):
+    return harm_bound(record(*ticks), REFERENCE, POLICY)
 
 
 def test_the_weight_at_most_doubles():
@@ -25,15 +38,23 @@ def test_the_weight_at_most_doubles():
 
 
 def test_the_weight_is_what_the_budget_affords_at_the_upper_bound_of_harm():
-    # 2 bad responses / (20 requests/s x 5 s x 0.5 excess)
-    assert next_weight(0.03, 0.5, 20.0, POLICY) == pytest.approx(2 / 50)
+    # 2 bad responses / (40 requests/s x 5 s x 0.5 excess)
+    assert next_weight(0.015, 0.5, 40.0, POLICY) == pytest.approx(2 / 100)
     # above 2,000 requests a reaction: 0.1 % of them
     assert next_weight(0.001, 0.6, 10_000.0, POLICY) == pytest.approx(0.001 / 0.6)
 
 
-@pytest.mark.parametrize(("harm", "cap"), [(0.051, 0.10), (0.049, 0.25), (0.021, 0.25), (0.019, 0.5)])
+@pytest.mark.parametrize(
+    ("harm", "cap"),
+    [(0.051, 0.03), (0.049, 0.08), (0.021, 0.08), (0.019, 0.25), (0.011, 0.25), (0.009, POLICY.max_weight)],
+)
 def test_the_weight_is_capped_until_gross_harm_is_excluded(harm, cap):
-    assert next_weight(0.4 if cap == 0.5 else cap * 0.9, harm, 0.001, POLICY) == cap
+    assert next_weight(cap * 0.9, harm, 0.001, POLICY) == cap
+
+
+@pytest.mark.parametrize("harm", [0.0, 0.015, 0.03, 0.3, 1.0])
+def test_no_cap_takes_back_a_weight_once_given(harm):
+    assert next_weight(0.4, harm, 1_000.0, POLICY) >= 0.4
 
 
 def test_the_weight_never_falls_and_a_better_canary_costs_nothing():
@@ -43,22 +64,38 @@ def test_the_weight_never_falls_and_a_better_canary_costs_nothing():
 
 
 def test_harm_is_bounded_only_when_the_canary_answered():
-    stable = Counts(1_000, 1, (999, 0, 0), (0, 999))
-    assert harm_bound(Counts.none(GRID), stable, 0.0, REFERENCE, POLICY) is None
-    clean = harm_bound(answers(1_000), stable, 1.0, REFERENCE, POLICY)
-    slow = harm_bound(Counts(1_000, 0, (900, 0, 100), (0, 1_000)), stable, 1.0, REFERENCE, POLICY)
-    assert 0 < clean < 0.01
-    assert slow > 0.1
+    stable = answers(1_000, failed=1)
+    assert bound() is None
+    assert bound((answers(0), stable)) is None
+    assert 0 < bound((answers(1_000), stable)) < 0.01
+    assert bound((answers(1_000, slow=100), stable)) > 0.1
+
+
+def test_a_slow_answer_is_as_bad_as_a_failed_one():
+    stable = answers(1_000)
+    assert bound((answers(500, slow=3), stable)) == bound((answers(500, failed=3), stable))
+
+
+def test_what_is_matched_is_the_champions_part_for_as_many_requests_as_the_canary_had():
+    assert record((answers(50), answers(100, failed=10, slow=4))).matched == (5.0, 2.0)
+    assert record((answers(400), answers(100, failed=10, slow=4))).matched == (10.0, 4.0)
+    assert record((answers(50), answers(0))).matched == (0.0, 0.0)
+
+
+def test_what_was_counted_since_an_earlier_moment_is_the_difference():
+    early, late = (answers(50, failed=2), answers(200, failed=8)), (answers(100, slow=5), answers(100, slow=3))
+    assert record(early, late).since(record(early)) == record(late)
+    assert record(early).since(Record()) == record(early)
 
 
 def test_the_champions_bad_start_does_not_hide_harm():
     """Most of the champion's requests come while both fail 30 %, most of the canary's when it alone fails."""
-    ticks = [(answers(100, 30), answers(900, 270)), (answers(900, 90), answers(100))]
-    stable_bad = sum(matched(canary, stable, REFERENCE) for canary, stable in ticks)
-    canary, stable = (sum(arm[1:], arm[0]) for arm in zip(*ticks, strict=True))
-    assert stable_bad == pytest.approx(30)
+    ticks = (answers(100, 30), answers(900, 270)), (answers(900, 90), answers(100))
+    total = record(*ticks)
+    canary, stable = total.arms[Arm.CANARY], total.arms[Arm.STABLE]
+    assert total.matched[0] == pytest.approx(30)
     assert canary.failed / canary.finished < stable.failed / stable.finished
-    assert harm_bound(canary, stable, stable_bad, REFERENCE, POLICY) > 90 / 1_000
+    assert bound(*ticks) > 90 / 1_000
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.3])
@@ -66,16 +103,21 @@ def test_the_bound_holds_at_every_look_while_the_canarys_part_grows(rate):
     """The champion fails ten times as often in the first half, and the canary exactly as often as the champion."""
     rng, broken = np.random.default_rng(7), 0
     for _ in range(200):
-        canary, stable, stable_bad = Counts.none(GRID), Counts.none(GRID), 0.0
+        total = Record()
         for tick in range(40):
             share, now = min(0.01 * 2 ** (tick // 5), 0.5), rate if tick < 20 else rate / 10
             n = round(100 * share)
-            mine, theirs = (answers(k, int(rng.binomial(k, now))) for k in (n, 100 - n))
-            canary, stable, stable_bad = canary + mine, stable + theirs, stable_bad + matched(mine, theirs, REFERENCE)
-            if harm_bound(canary, stable, stable_bad, REFERENCE, POLICY) < 0:
+            canary, stable = (answers(k, int(rng.binomial(k, now))) for k in (n, 100 - n))
+            total = total.after({Arm.CANARY: canary, Arm.STABLE: stable}, REFERENCE)
+            if harm_bound(total, REFERENCE, POLICY) < 0:
                 broken += 1
                 break
     assert broken <= 200 * POLICY.beta
+
+
+def test_more_of_the_champions_bad_responses_make_the_canarys_excess_smaller():
+    bounds = [excess_bound(5, 500, float(matched), 1_000, POLICY.beta) for matched in range(0, 50, 5)]
+    assert bounds == sorted(bounds, reverse=True)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.98])
@@ -87,11 +129,11 @@ def test_the_right_split_gains_nothing_in_expectation(share):
     assert start.e_value == pytest.approx(1)
 
 
-def test_a_silent_canary_is_found_after_about_ten_requests():
+def test_a_silent_canary_is_found_within_ten_requests():
     split, ticks = SampleRatio(), 0
     while split.e_value < 1_000:
         split, ticks = split.after(0, 99, 0.01), ticks + 1
-    assert ticks <= 11
+    assert ticks <= 10
     assert split.canary_is_silent
     assert not split.stable_is_silent
     assert split.canary == 0
@@ -155,8 +197,16 @@ def test_small_differences_of_the_split_do_not_add_up():
 
 
 def test_the_increment_is_the_likelihood_ratio():
-    ending = 0.2 * _RATIOS / (0.2 * _RATIOS + 0.8)
+    ratios, prior = np.array(RATIOS), np.array(PRIOR)
+    ending = 0.2 * ratios / (0.2 * ratios + 0.8)
     after = SampleRatio().after(3, 5, 0.2)
-    at_work = (0.5 + 0.0005) / len(_RATIOS)
+    at_work = (START_MASS + MASS_PER_TICK * (1 - START_MASS)) * prior
     expected = at_work * (ending / 0.2) ** 3 * ((1 - ending) / 0.8) ** 5
-    assert [exp(row) for row in after.log_wealth] == pytest.approx(expected.tolist())
+    assert after.wealth == pytest.approx(expected.tolist())
+    assert after.e_value == pytest.approx(expected.sum() + (1 - START_MASS) * (1 - MASS_PER_TICK))
+
+
+@pytest.mark.parametrize("elapsed_s", [1.0, 10.0])
+def test_no_second_adds_more_than_its_part(elapsed_s):
+    after = SampleRatio().after(0, 10_000, 0.5, elapsed_s)
+    assert after.e_value <= np.exp(LARGEST_INCREMENT_PER_S * elapsed_s)
