@@ -50,7 +50,7 @@ def test_an_identical_canary_is_never_rolled_back_and_promoted_soon_after_the_ba
     for market in markets(40):
         state = market.run(700, until=in_guard)
         assert state.phase is Phase.GUARD
-        assert market.seconds <= 380
+        assert 0 <= market.seconds - market.policy.shadow_s - market.policy.bake_s <= 40
 
 
 @pytest.mark.parametrize(("rps", "runs"), [(1.0, 40), (10.0, 40), (400.0, 15)])
@@ -81,11 +81,12 @@ def test_a_process_that_pauses_once_is_no_harm(policy):
         assert market.state.phase is Phase.GUARD
 
 
-def test_five_percent_errors_cost_four_bad_responses():
-    rollouts = list(markets(60, policy=LIVE_ONLY, canary=always(FAILING)))
+@pytest.mark.parametrize("rps", [10.0, 100.0, 1_000.0])
+def test_five_percent_errors_cost_four_bad_responses_at_any_rate(rps):
+    rollouts = list(markets(40, policy=LIVE_ONLY, canary=always(FAILING), rps=rps))
     for market in rollouts:
-        assert market.run(900).cause is Cause.HARM
-    assert mean(market.bad for market in rollouts) <= 5
+        assert market.run(3_600).cause is Cause.HARM
+    assert mean(market.bad for market in rollouts) <= 4
     assert max(market.bad for market in rollouts) <= 10
 
 
@@ -134,8 +135,10 @@ def test_constant_scores_are_found_in_seconds():
 @pytest.mark.parametrize("before", [0, 150, 500, 20_000])
 @pytest.mark.parametrize("sd", [0.6, 0.9, 1.5])
 def test_a_canary_that_scores_as_evaluated_is_no_harm_however_little_the_champion_answered_before(before, sd):
-    other = Version(score_sd=sd)
-    for market in markets(3, canary=always(other), evaluated=(GOOD, other), before=before, rps=150.0):
+    champion, other = Version(error_rate=0.0), Version(error_rate=0.0, score_sd=sd)
+    for market in markets(
+        3, stable=always(champion), canary=always(other), evaluated=(champion, other), before=before, rps=150.0
+    ):
         market.run(90)
         assert market.state.outcome is None, market.sentence
 
@@ -175,7 +178,7 @@ def test_after_promotion_a_step_to_five_percent_is_taken_off_in_seconds_and_roll
         market = changed_after_promotion(frozenset({Arm.CANARY}), FAILING, arms=arms, seed=seed)
         soft = market.run(600, until=lambda state: state.phase is Phase.CONFIRM)
         assert seconds_after_fault(market) <= 10
-        assert soft.weights.canary == pytest.approx(0.1)
+        assert soft.weights.canary == pytest.approx(1 - GUARDED.confirm_share)
         state = market.run(100)
         assert (state.outcome, state.cause) == (Action.ROLL_BACK, Cause.HARM)
         spans.append(seconds_after_fault(market))

@@ -6,6 +6,7 @@ import pytest
 
 from core_market import ALL_ARMS, GOOD, GRID, LIVE_ONLY, SLO, Market, Version, always
 from perch.core import Cause, Policy, begin, decide
+from perch.core.events import tally
 from perch.core.types import Action, Arm, Command, Counts, Observation, Phase, Verdict, Weights
 from perch.errors import RolloutError
 
@@ -76,8 +77,9 @@ def test_paused_still_rolls_back():
 
 
 def test_paused_is_not_promoted():
-    started = market(330, commands={200: Command.PAUSE})
-    assert started.state.phase is Phase.RAMP
+    promoted_s = 200
+    assert market(promoted_s).state.phase is Phase.GUARD
+    assert market(promoted_s, commands={60: Command.PAUSE}).state.phase is Phase.RAMP
 
 
 def test_a_tick_seen_before_changes_nothing():
@@ -150,7 +152,7 @@ def test_counts_of_an_arm_wait_for_the_other_arms_source():
     started = market(30)
     busy = GOOD.serve(99, started.rng)
     waiting, _ = follow(started, arms={Arm.STABLE: busy, Arm.CANARY: None})
-    assert waiting.batch.arms[Arm.STABLE] == busy
+    assert waiting.batch.arms[Arm.STABLE] == tally(busy, started.reference)
     assert waiting.comparisons == started.state.comparisons
     back = {Arm.STABLE: busy, Arm.CANARY: GOOD.serve(2, started.rng)}
     moved, _ = decide(waiting, Observation(waiting.tick + 1, waiting.now_s + 1, back), LIVE_ONLY)
@@ -165,7 +167,7 @@ def test_a_clock_that_runs_back_stands_still():
 
 
 def test_counts_on_another_grid_are_refused():
-    with pytest.raises(RolloutError, match="counts of the canary arm are not on the rollout's grid"):
+    with pytest.raises(RolloutError, match="counts of an arm are not on the rollout's grid"):
         follow(market(3), arms={**nothing(), Arm.CANARY: Counts(1, 0, (1,), (1,))})
 
 
