@@ -1,0 +1,114 @@
+"""S8: one of five pods of an arm fails 20 % of its requests. The engine is `decide` itself, with counts by pod.
+
+A pod that the engine names is taken out in the next second, and the others share its requests. To roll the version back
+for it would be wrong: all five run the same one.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from benchmarks.decisions.run import Result
+
+from perch.core import Policy, State, begin, decide, reference
+from perch.core.types import Action, Arm, Counts, Observation
+from perch.rehearsal.market import GRID, SLO, Behaviour, Market, Split, Traffic, always
+
+_PODS = tuple(f"pod-{number}" for number in range(1, 6))
+_SICK = Behaviour(error_rate=0.2)
+_RPS = 100.0
+_DURATION_S = 600
+_EVALUATED = (10_000,) * (len(GRID.score_logit) + 1)
+POLICY = Policy(shadow=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An arm with a sick pod; none: all are well."""
+
+    name: str
+    sick: Arm | None
+
+
+def cases() -> Iterator[Case]:
+    """A sick pod in either arm, and none."""
+    yield Case("S8 one of five canary pods fails 20 %", Arm.CANARY)
+    yield Case("S8 one of five stable pods fails 20 %", Arm.STABLE)
+    yield Case("S8 ten pods, all well", None)
+
+
+def run(case: Case, replications: int, seed: int = 8) -> tuple[Result, float]:
+    """Put our engine through one case of S8; also returns the share of the rollouts in which the right pod was named,
+    or, where all are well, any.
+    """
+    rollouts = [_rollout(case, seed + 1000 * i) for i in range(replications)]
+    ends = Counter(rollout.action for rollout in rollouts)
+    home = [rollout.ended_s for rollout in rollouts if rollout.action is Action.ROLL_BACK]
+    promoted = [rollout.ended_s for rollout in rollouts if rollout.action is Action.PROMOTE]
+    bad = [rollout.bad for rollout in rollouts]
+    result = Result(
+        engine="perch",
+        scenario=case.name,
+        rps=_RPS,
+        replications=replications,
+        seed=seed,
+        rolled_back=ends[Action.ROLL_BACK] / replications,
+        promoted=ends[Action.PROMOTE] / replications,
+        aborted=0.0,
+        held=ends[Action.HOLD] / replications,
+        median_s=float(np.median(home or promoted)) if home or promoted else None,
+        bad_mean=float(np.mean(bad)),
+        bad_p95=float(np.quantile(bad, 0.95, method="higher")),
+    )
+    wanted = {_PODS[0]} if case.sick else set()
+    named = [rollout.named == wanted if case.sick else bool(rollout.named) for rollout in rollouts]
+    return result, sum(named) / replications
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    action: Action
+    ended_s: float
+    bad: int
+    named: frozenset[str]
+
+
+def _rollout(case: Case, seed: int) -> _End:
+    """One rollout until promotion, rollback or the end of the time; `bad` are the canary's live responses."""
+    state, rest, bad = _begin(seed), {arm: set(_PODS) for arm in (Arm.CANARY, Arm.STABLE)}, 0
+    well, sick = Market(Traffic(_RPS), 1, seed), Market(Traffic(_RPS, always(_SICK), always(_SICK)), 1, seed + 1)
+    for now_s in range(1, _DURATION_S + 1):
+        pods = {arm: _served(case, state, arm, names, well, sick) for arm, names in rest.items()}
+        arms = {arm: _sum(by_name) for arm, by_name in pods.items()}
+        bad += arms[Arm.CANARY].failed + arms[Arm.CANARY].latency[-1]
+        state, decision = decide(state, Observation(now_s, float(now_s), arms, pods=pods), POLICY)
+        for names in rest.values():
+            names.difference_update(decision.eject)
+        if decision.action in {Action.ROLL_BACK, Action.PROMOTE}:
+            return _End(decision.action, float(now_s), bad, _named(rest))
+    return _End(Action.HOLD, float(_DURATION_S), bad, _named(rest))
+
+
+def _begin(seed: int) -> State:
+    before = Market(Traffic(100_000.0), 1, seed).tick(Split.between(np.zeros(1)))[Arm.STABLE].counts(0)
+    fixed = reference(before, GRID, SLO, (_EVALUATED, _EVALUATED))
+    return begin(POLICY, SLO, fixed, {Arm.STABLE, Arm.CANARY}, 0.0)
+
+
+def _served(case: Case, state: State, arm: Arm, names: set[str], well: Market, sick: Market) -> dict[str, Counts]:
+    """What each pod of an arm served, which share its part of the traffic evenly."""
+    weight = state.weights.canary if arm is Arm.CANARY else state.weights.stable
+    part = Split.between(np.array([weight / len(names)]))
+    return {
+        name: (sick if arm is case.sick and name == _PODS[0] else well).tick(part)[Arm.CANARY].counts(0)
+        for name in sorted(names)
+    }
+
+
+def _sum(by_name: dict[str, Counts]) -> Counts:
+    return sum(by_name.values(), Counts.none(GRID))
+
+
+def _named(rest: dict[Arm, set[str]]) -> frozenset[str]:
+    return frozenset(name for names in rest.values() for name in _PODS if name not in names)
