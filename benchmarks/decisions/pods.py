@@ -5,7 +5,7 @@ for it would be wrong: all five run the same one.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,9 +77,13 @@ class _End:
 def _rollout(case: Case, seed: int) -> _End:
     """One rollout until promotion, rollback or the end of the time; `bad` are the canary's live responses."""
     state, rest, bad = _begin(seed), {arm: set(_PODS) for arm in (Arm.CANARY, Arm.STABLE)}, 0
-    well, sick = Market(Traffic(_RPS), 1, seed), Market(Traffic(_RPS, always(_SICK), always(_SICK)), 1, seed + 1)
+    well = Market(Traffic(_RPS), 1, seed)
+    market = dict.fromkeys(rest, dict.fromkeys(_PODS, well))
+    if case.sick:
+        sick = Market(Traffic(_RPS, canary=always(_SICK)), 1, seed + 1)
+        market[case.sick] = {**market[case.sick], _PODS[0]: sick}
     for now_s in range(1, _DURATION_S + 1):
-        pods = {arm: _served(case, state, arm, names, well, sick) for arm, names in rest.items()}
+        pods = {arm: _served(state, arm, {name: market[arm][name] for name in names}) for arm, names in rest.items()}
         arms = {arm: _sum(by_name) for arm, by_name in pods.items()}
         bad += arms[Arm.CANARY].failed + arms[Arm.CANARY].latency[-1]
         state, decision = decide(state, Observation(now_s, float(now_s), arms, pods=pods), POLICY)
@@ -96,14 +100,11 @@ def _begin(seed: int) -> State:
     return begin(POLICY, SLO, fixed, {Arm.STABLE, Arm.CANARY}, 0.0)
 
 
-def _served(case: Case, state: State, arm: Arm, names: set[str], well: Market, sick: Market) -> dict[str, Counts]:
+def _served(state: State, arm: Arm, pods: Mapping[str, Market]) -> dict[str, Counts]:
     """What each pod of an arm served, which share its part of the traffic evenly."""
     weight = state.weights.canary if arm is Arm.CANARY else state.weights.stable
-    part = Split.between(np.array([weight / len(names)]))
-    return {
-        name: (sick if arm is case.sick and name == _PODS[0] else well).tick(part)[Arm.CANARY].counts(0)
-        for name in sorted(names)
-    }
+    part = Split.between(np.array([weight / len(pods)]))
+    return {name: pods[name].tick(part)[Arm.CANARY].counts(0) for name in sorted(pods)}
 
 
 def _sum(by_name: dict[str, Counts]) -> Counts:

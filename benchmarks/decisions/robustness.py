@@ -44,29 +44,34 @@ class World:
 
     def tick(self, now_s: int, weights: Weights) -> Mapping[Arm, Counts | None]:
         """What the engine is told of a second."""
-        return {arm: self.serve(arm, getattr(weights, arm.value)) for arm in _ARMS}
+        self._spoil(now_s, weights)
+        return self._tell({arm: self.serve(arm, getattr(weights, arm.value)) for arm in _ARMS})
+
+    def _spoil(self, now_s: int, weights: Weights) -> None:
+        """Change how the arms answer in this second."""
+
+    def _tell(self, served: Mapping[Arm, Counts]) -> Mapping[Arm, Counts | None]:
+        """Change what is told of it."""
+        return served
 
 
 class StickyUsers(World):
     """2,000 users stay with an arm; twenty of them fail a tenth of the time. Few users are no fair sample."""
 
-    def tick(self, now_s: int, weights: Weights) -> Mapping[Arm, Counts | None]:
-        if now_s == 1:
-            self._hard = self.rng.random(20)
-            self._usual = dict(self.error_rate)
-        in_canary = (self._hard < weights.canary).sum() / (2000 * weights.canary)
-        in_stable = (self._hard >= weights.canary).sum() / (2000 * weights.stable)
-        self.error_rate[Arm.CANARY] = self._usual[Arm.CANARY] + 0.1 * in_canary
-        self.error_rate[Arm.STABLE] = self._usual[Arm.STABLE] + 0.1 * in_stable
-        return super().tick(now_s, weights)
+    def __init__(self, error_rate: float, seed: int) -> None:
+        super().__init__(error_rate, seed)
+        self._hard, self._usual = self.rng.random(20), dict(self.error_rate)
+
+    def _spoil(self, _now_s: int, weights: Weights) -> None:
+        for arm, hard in ((Arm.CANARY, self._hard < weights.canary), (Arm.STABLE, self._hard >= weights.canary)):
+            self.error_rate[arm] = self._usual[arm] + 0.1 * hard.sum() / (2000 * getattr(weights, arm.value))
 
 
 class StickyRetries(World):
     """Each failed request is sent twice more to the same arm, and fails again: failures come in threes."""
 
-    def tick(self, now_s: int, weights: Weights) -> Mapping[Arm, Counts | None]:
-        told = super().tick(now_s, weights)
-        return {arm: counts and replace(counts, failed=3 * counts.failed) for arm, counts in told.items()}
+    def _tell(self, served: Mapping[Arm, Counts]) -> Mapping[Arm, Counts | None]:
+        return {arm: replace(counts, failed=3 * counts.failed) for arm, counts in served.items()}
 
 
 class ColdCanary(World):
@@ -74,42 +79,39 @@ class ColdCanary(World):
 
     served = 0
 
-    def tick(self, now_s: int, weights: Weights) -> Mapping[Arm, Counts | None]:
+    def _spoil(self, _now_s: int, _weights: Weights) -> None:
         self.latency_factor[Arm.CANARY] = 10.0 if self.served < 30 else 1.0
-        told = super().tick(now_s, weights)
-        canary = told[Arm.CANARY]
-        self.served += canary.finished if canary else 0
-        return told
+
+    def _tell(self, served: Mapping[Arm, Counts]) -> Mapping[Arm, Counts | None]:
+        self.served += served[Arm.CANARY].finished
+        return served
 
 
 class SmallCanary(World):
     """The canary has one pod for ten requests a second; beyond that its answers take longer and longer."""
 
-    def tick(self, now_s: int, weights: Weights) -> Mapping[Arm, Counts | None]:
+    def _spoil(self, _now_s: int, weights: Weights) -> None:
         self.latency_factor[Arm.CANARY] = max(1.0, RPS * weights.canary / 10.0)
-        return super().tick(now_s, weights)
 
 
-class BigCustomersInCanary(World):
+class HardRequestsInCanary(World):
     """A tenth of the requests are hard, fail five times as often, and are routed to the canary first."""
 
-    def tick(self, now_s: int, weights: Weights) -> Mapping[Arm, Counts | None]:
-        if now_s == 1:
-            self._usual = self.error_rate[Arm.CANARY]
-        hard = min(0.1 / weights.canary, 1.0)
-        self.error_rate[Arm.CANARY] = self._usual * (1 + 4 * hard)
-        return super().tick(now_s, weights)
+    def __init__(self, error_rate: float, seed: int) -> None:
+        super().__init__(error_rate, seed)
+        self._usual = error_rate
+
+    def _spoil(self, _now_s: int, weights: Weights) -> None:
+        self.error_rate[Arm.CANARY] = self._usual * (1 + 4 * min(0.1 / weights.canary, 1.0))
 
 
 class ExtrapolatedCounters(World):
     """Counts come from extrapolated rates: each arm's are up to 15 % too many or too few, anew in each second."""
 
-    def tick(self, now_s: int, weights: Weights) -> Mapping[Arm, Counts | None]:
-        return {arm: counts and self._stretched(counts) for arm, counts in super().tick(now_s, weights).items()}
+    def _tell(self, served: Mapping[Arm, Counts]) -> Mapping[Arm, Counts | None]:
+        return {arm: self._stretched(counts, self.rng.uniform(0.85, 1.15)) for arm, counts in served.items()}
 
-    def _stretched(self, counts: Counts) -> Counts:
-        factor = self.rng.uniform(0.85, 1.15)
-
+    def _stretched(self, counts: Counts, factor: float) -> Counts:
         def stretch(bins: tuple[int, ...]) -> tuple[int, ...]:
             return tuple(np.floor(np.array(bins) * factor + self.rng.random(len(bins))).astype(int).tolist())
 
@@ -124,12 +126,11 @@ class LateScrapes(World):
         super().__init__(error_rate, seed)
         self._missed = dict.fromkeys(_ARMS, Counts.none(GRID))
 
-    def tick(self, now_s: int, weights: Weights) -> Mapping[Arm, Counts | None]:
-        return {arm: self._read(arm, counts) for arm, counts in super().tick(now_s, weights).items() if counts}
+    def _tell(self, served: Mapping[Arm, Counts]) -> Mapping[Arm, Counts | None]:
+        return {arm: self._read(arm, counts) for arm, counts in served.items()}
 
     def _read(self, arm: Arm, counts: Counts) -> Counts | None:
-        so_far = self._missed[arm] + counts
-        is_lost = self.rng.random() < 0.2
+        so_far, is_lost = self._missed[arm] + counts, self.rng.random() < 0.2
         self._missed[arm] = so_far if is_lost else Counts.none(GRID)
         return None if is_lost else so_far
 
@@ -139,16 +140,15 @@ class UnequalScrapes(World):
 
     def __init__(self, error_rate: float, seed: int) -> None:
         super().__init__(error_rate, seed)
-        self._late = Counts.none(GRID)
+        self._usual, self._late = dict(self.error_rate), Counts.none(GRID)
 
-    def tick(self, now_s: int, weights: Weights) -> Mapping[Arm, Counts | None]:
-        usual = dict(self.error_rate)
-        if 60 < now_s <= 80:
-            self.error_rate = {arm: rate + 0.2 for arm, rate in usual.items()}
-        told = super().tick(now_s, weights)
-        self.error_rate = usual
-        canary, self._late = self._late, told[Arm.CANARY] or Counts.none(GRID)
-        return {**told, Arm.CANARY: canary}
+    def _spoil(self, now_s: int, _weights: Weights) -> None:
+        incident = 0.2 if 60 < now_s <= 80 else 0.0
+        self.error_rate = {arm: rate + incident for arm, rate in self._usual.items()}
+
+    def _tell(self, served: Mapping[Arm, Counts]) -> Mapping[Arm, Counts | None]:
+        canary, self._late = self._late, served[Arm.CANARY]
+        return {**served, Arm.CANARY: canary}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ FLAWS = (
     Flaw("cold canary", ColdCanary),
     Flaw("cold canary, 30 requests of warm-up", ColdCanary, replace(LIVE, warm_up_requests=30)),
     Flaw("canary too small for its share", SmallCanary),
-    Flaw("hard requests go to the canary", BigCustomersInCanary),
+    Flaw("hard requests go to the canary", HardRequestsInCanary),
     Flaw("extrapolated counters", ExtrapolatedCounters),
     Flaw("late scrapes", LateScrapes),
     Flaw("unequal scrape times", UnequalScrapes),
