@@ -4,8 +4,10 @@ Each flaw spoils one thing that the statistics rest on. An identical canary unde
 rollbacks, a canary with 5 % errors whether the fault is still found. 100 requests a second, five minutes, live only.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -20,6 +22,7 @@ RPS = 100.0
 DURATION_S = 300
 LIVE = Policy(shadow=False)
 _EVALUATED = (10_000,) * (len(GRID.score_logit) + 1)
+_RESULTS = Path(__file__).parents[1] / "results" / "robustness.json"
 _ARMS = (Arm.STABLE, Arm.CANARY)
 
 
@@ -157,21 +160,25 @@ class Flaw:
 
     name: str
     world: Callable[[float, int], World]
+
+    remedy: str
+    """What a person does about it."""
+
     policy: Policy = LIVE
 
 
 FLAWS = (
-    Flaw("none", World),
-    Flaw("sticky users, 1 % of them hard", StickyUsers),
-    Flaw("sticky users, first weight 10 %", StickyUsers, replace(LIVE, start_weight=0.1)),
-    Flaw("retries to the same arm", StickyRetries),
-    Flaw("cold canary", ColdCanary),
-    Flaw("cold canary, 30 requests of warm-up", ColdCanary, replace(LIVE, warm_up_requests=30)),
-    Flaw("canary too small for its share", SmallCanary),
-    Flaw("hard requests go to the canary", HardRequestsInCanary),
-    Flaw("extrapolated counters", ExtrapolatedCounters),
-    Flaw("late scrapes", LateScrapes),
-    Flaw("unequal scrape times", UnequalScrapes),
+    Flaw("nothing", World, "nothing"),
+    Flaw("sticky users, 1 % of them hard", StickyUsers, "route by request; else a larger first weight"),
+    Flaw("the same, first weight 10 %", StickyUsers, "nothing", replace(LIVE, start_weight=0.1)),
+    Flaw("retries to the same arm: failures come in threes", StickyRetries, "retry in the router, to any arm"),
+    Flaw("a cold canary: its first 30 answers are slow", ColdCanary, "warm it up, or `warmUpRequests`"),
+    Flaw("the same, `warmUpRequests: 30`", ColdCanary, "nothing", replace(LIVE, warm_up_requests=30)),
+    Flaw("a canary too small for its share", SmallCanary, "scale it first: users would wait, so this is no mistake"),
+    Flaw("hard requests go to the canary", HardRequestsInCanary, "route by chance"),
+    Flaw("extrapolated counters, ± 15 %", ExtrapolatedCounters, "read counters, not rates"),
+    Flaw("one reading in five is lost", LateScrapes, "nothing: the next one covers the time"),
+    Flaw("arms read a second apart, in an incident", UnequalScrapes, "nothing: it costs time"),
 )
 
 
@@ -195,18 +202,26 @@ def _begin(policy: Policy, seed: int) -> State:
 
 
 def main(replications: int = 200) -> None:
-    """Print one row a flaw."""
+    """Print one row a flaw, and write `benchmarks/results/robustness.json`."""
     console = Console(width=120)
     table = Table("assumption broken by", "identical canary: rolled back", "promoted", "5 % errors: rolled back", "bad")
+    rows = []
     for flaw in track(FLAWS, "simulating", console=console, transient=True):
         same, worse = ([rehearse(flaw, rate, seed) for seed in range(replications)] for rate in (0.001, 0.05))
-        table.add_row(
-            flaw.name,
-            f"{_share(same, Action.ROLL_BACK):.1%}",
-            f"{_share(same, Action.PROMOTE):.0%}",
-            f"{_share(worse, Action.ROLL_BACK):.0%}",
-            f"{np.mean([bad for _, bad in worse]):.1f}",
-        )
+        row = {
+            "flaw": flaw.name,
+            "remedy": flaw.remedy,
+            "replications": replications,
+            "same_rolled_back": _share(same, Action.ROLL_BACK),
+            "same_promoted": _share(same, Action.PROMOTE),
+            "worse_rolled_back": _share(worse, Action.ROLL_BACK),
+            "worse_bad_mean": float(np.mean([bad for _, bad in worse])),
+        }
+        rows.append(row)
+        told = f"{row['same_rolled_back']:.1%} {row['same_promoted']:.0%} {row['worse_rolled_back']:.0%}".split()
+        table.add_row(flaw.name, *told, f"{row['worse_bad_mean']:.1f}")
+    _RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    _RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     console.print(table)
     console.print(f"{replications} replications each, {DURATION_S} s at {RPS:g} requests a second.")
 
