@@ -36,6 +36,7 @@ def collector(arguments):
 def prediction(i, arm="stable"):
     return {
         "request_id": f"r{i}", "model": "ads", "version": "1", "arm": arm, "time_s": 0.0, "score": 0.1, "rows": 8,
+        "shown": 0,
     }  # fmt: skip
 
 

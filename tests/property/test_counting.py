@@ -14,7 +14,7 @@ from perch.signals.outcomes import OutcomeStore
 
 REQUESTS = st.integers(0, 12)
 PREDICTIONS = st.builds(
-    lambda i, shadow: Prediction(f"r{i}", "ads", "2" if shadow else "1", "shadow" if shadow else "stable", i, 0.1, 1),
+    lambda i, shadow: Prediction(f"r{i}", "ads", "2" if shadow else "1", "shadow" if shadow else "stable", i, 0.1, 1, 0),
     REQUESTS,
     st.booleans(),
 )

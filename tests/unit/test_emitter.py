@@ -11,7 +11,7 @@ from perch.signals.events import Prediction
 
 
 def prediction(i):
-    return Prediction(f"r{i}", "ads", "3", "canary", 1.0, 0.1, 8)
+    return Prediction(f"r{i}", "ads", "3", "canary", 1.0, 0.1, 8, 0)
 
 
 class FakeCollector:

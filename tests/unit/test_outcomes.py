@@ -19,7 +19,7 @@ def store(tmp_path):
 
 
 def predicted(request_id, arm="stable", version="1", time_s=0.0):
-    return Prediction(request_id, "ads", version, arm, time_s, 0.1, 8)
+    return Prediction(request_id, "ads", version, arm, time_s, 0.1, 8, 0)
 
 
 def counts(store):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import httpx
 
 from perch.adapters.registry.port import ModelRegistry
-from perch.errors import ModelError
+from perch.errors import ModelError, PlatformError
 from perch.local.processes import Child, free_port
 
 _READY_TIMEOUT_S = 60.0
@@ -63,6 +63,13 @@ class LocalFleet:
         server = self._servers.pop(version, None)
         if server is not None:
             await server.child.stop()
+
+    async def eject(self, version: int, pod: str) -> None:
+        """Refuse: there is nothing to eject. Raises `PlatformError`."""
+        raise PlatformError(
+            f"Version {version} is one process on this machine, so there is nothing to eject as {pod}; roll it back if "
+            "it harms."
+        )
 
     async def close(self) -> None:
         """Stop every version."""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import httpx
 
+from perch.adapters.labels.http import HttpLabels
 from perch.adapters.metrics.scrape import ScrapeSource
 from perch.adapters.registry.port import ModelRegistry
 from perch.adapters.traffic import envoy
@@ -44,7 +45,7 @@ class Platform:
     route_url: str
     collector_url: str
     token: str
-    """Opens control, the fault switches and the collector's predictions."""
+    """Opens control, the fault switches and the collector's predictions and labels."""
 
     feedback_token: str
     """Opens the route's `/feedback`, and nothing else: for those who show the winners and see the clicks."""
@@ -99,7 +100,11 @@ async def platform(
         stack.push_async_callback(fleet.close)
         metrics = ScrapeSource(lambda: {str(version): address for version, address in fleet.endpoints().items()})
         stack.push_async_callback(metrics.close)
-        service = Service(declaration, Ports(registry, fleet, router, metrics), folder, notify=notify)
+        token = places.token.read_text(encoding="utf-8")
+        collector_url = f"http://127.0.0.1:{places.collector_port}"
+        labels = HttpLabels(collector_url, token)
+        stack.push_async_callback(labels.close)
+        service = Service(declaration, Ports(registry, fleet, router, metrics, labels), folder, notify=notify)
         await service.open()
         stack.push_async_callback(service.close)
         running = Platform(
@@ -107,8 +112,8 @@ async def platform(
             service=service,
             fleet=fleet,
             route_url=f"http://127.0.0.1:{port}",
-            collector_url=f"http://127.0.0.1:{places.collector_port}",
-            token=places.token.read_text(encoding="utf-8"),
+            collector_url=collector_url,
+            token=token,
             feedback_token=places.feedback_token.read_text(encoding="utf-8"),
             helpers=helpers,
         )

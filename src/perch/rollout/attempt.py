@@ -1,7 +1,7 @@
 """One rollout as it is written down between two ticks: enough to go on after a crash as if nothing had happened."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -9,6 +9,7 @@ from perch.core import Policy, Reference, State
 from perch.core.codec import dumps, loads
 from perch.core.types import Action, Arm, Counts, Observation, Phase, Weights
 from perch.errors import RolloutError
+from perch.signals.labels import Cursor
 
 Totals = Mapping[str, Mapping[str, Counts]]
 """What each serving process (by its version's number) has counted since it started, by arm."""
@@ -53,6 +54,9 @@ class Attempt:
     state: State
     totals: Totals
     """The counters as the last tick saw them: what comes on top belongs to the next tick."""
+
+    label_cursor: Cursor = field(default_factory=Cursor)
+    """The labels up to which are part of the evidence: what is known beyond belongs to the next tick."""
 
     tick: int = 0
 

@@ -19,17 +19,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perch.adapters.fleet.port import Fleet
+from perch.adapters.labels.port import LabelSource
 from perch.adapters.metrics.port import MetricsSource
 from perch.adapters.registry.port import ModelRegistry, ModelVersion, Role
 from perch.adapters.traffic.port import TrafficRouter
 from perch.core import Policy, begin, decide, reference
-from perch.core.types import Action, Arm, Command, Counts, Decision, Phase, Weights
+from perch.core.types import Arm, Command, Counts, Decision, Weights
 from perch.errors import RegistryError, RolloutError
+from perch.rollout import labels
 from perch.rollout.admission import objections
 from perch.rollout.attempt import Attempt, Standing, Totals, load, save
 from perch.rollout.history import history, last_without_promotion, ledger_file, next_name
 from perch.rollout.ledger import Ledger, Tick
+from perch.rollout.pods import take_out
 from perch.rollout.roles import first_standing, write_roles
+from perch.rollout.status import Status
 from perch.settings import ModelService
 from perch.signals.names import grid
 from perch.signals.observe import observe
@@ -49,28 +53,8 @@ class Ports:
     fleet: Fleet
     router: TrafficRouter
     metrics: MetricsSource
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Where a service stands now."""
-
-    name: str
-    model: str
-    arms: Mapping[str, int]
-    """Version by arm."""
-
-    weights: Weights
-    rollout: str | None
-    """The rollout in progress, or the last one."""
-
-    phase: Phase | None
-    outcome: Action | None
-    e_value: float
-    sentence: str
-    paused: bool
-    retry_of: str | None
-    """The attempt that the rollout repeats."""
+    labels: LabelSource | None = None
+    """`None`: nobody collects outcomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +147,7 @@ class Service:
 
         Raises:
             RolloutError: another rollout is in progress, the version is the champion already or quarantined, or
-                too many rollouts came home of late.
+                too many rollouts came home of late; or the policy requires labels that nobody collects.
             RegistryError: the version is unknown.
         """
         async with self._releasing:
@@ -198,6 +182,7 @@ class Service:
         if version == self._standing.champion:
             raise RolloutError(f"Version {version} is the champion already. There is nothing to roll out.")
         wanted = await asyncio.to_thread(self._ports.registry.get, self._model, version)
+        labels.check(policy, self._ports.labels)
         past = await asyncio.to_thread(history, self._folder)
         against = objections(wanted, past.rollouts, policy, now_s)
         if against and not override:
@@ -212,7 +197,8 @@ class Service:
         ledger.begin(attempt)
         for objection in admitted.overridden:
             ledger.note(now_s, f"A person insisted on this release. {objection}")
-        for what in attempt.state.reference.untested:
+        fixed = attempt.state.reference
+        for what in (*fixed.untested, *labels.untested(policy, fixed, self._ports.labels)):
             ledger.note(now_s, f"Not tested in this rollout: {what}.")
         self._remember(self._standing.after(attempt))
         await self._route(self._standing)
@@ -241,26 +227,34 @@ class Service:
 
     async def _move(self, before: Attempt, now_s: float) -> Decision:
         command = self._command
-        observation, totals = observe(
+        read, arrived = await asyncio.gather(self._read(before), labels.arrived(self._ports.labels, before))
+        counted, totals = observe(
             before.tick + 1,
             now_s,
             previous=before.totals,
-            current=await self._read(before),
+            current=read,
             deployed=before.sources,
             command=command,
         )
+        observation = replace(counted, outcomes=arrived.outcomes) if arrived else counted
         state, decision = decide(before.state, observation, before.policy)
         after = replace(
             before,
             state=state,
             totals=totals,
+            label_cursor=arrived.cursor if arrived else before.label_cursor,
             tick=observation.tick,
             served=before.served.after(observation, before.state.reference),
             sentence=decision.sentence,
             e_value=decision.e_value,
         )
         self._settled = self._settled and after.entitled == before.entitled and not after.done
-        self._ledger(after).tick(Tick.of(observation, decision, after))
+        ledger = self._ledger(after)
+        ledger.tick(Tick.of(observation, decision, after))
+        for pod in decision.eject:
+            told = await take_out(pod, self._ports.fleet, before, observation)
+            ledger.note(now_s, told)
+            self._notify(told)
         await self._act(before, after)
         if self._command is command:  # kept until it is acted on: an error on the way must not lose it
             self._command = None
@@ -270,20 +264,7 @@ class Service:
 
     def status(self) -> Status:
         """Where the service stands."""
-        attempt = self._standing.attempt
-        return Status(
-            name=self._name,
-            model=self._model,
-            arms={arm.value: version for arm, version in self._standing.arms.items()},
-            weights=self._ports.router.weights(),
-            rollout=attempt.name if attempt else None,
-            phase=attempt.state.phase if attempt else None,
-            outcome=attempt.state.outcome if attempt else None,
-            e_value=attempt.e_value if attempt else 1.0,
-            sentence=attempt.sentence if attempt else "There has been no rollout yet.",
-            paused=attempt.state.paused if attempt else False,
-            retry_of=attempt.retry_of if attempt else None,
-        )
+        return Status.of(self._name, self._standing, self._ports.router.weights())
 
     def ledger_file(self, name: str) -> Path:
         """Where the ledger of a rollout stands."""
@@ -334,7 +315,8 @@ class Service:
     def _begin(self, admitted: "_Admitted", policy: Policy, totals: Totals, now_s: float) -> Attempt:
         standing, version = self._standing, admitted.wanted.version
         evaluated = (admitted.champion.score_histogram, admitted.wanted.score_histogram)
-        fixed = reference(self._live_counts(totals, standing.champion), self._grid, self._slo, evaluated)
+        usual_loss = admitted.champion.metrics.get("log_loss")
+        fixed = reference(self._live_counts(totals, standing.champion), self._grid, self._slo, evaluated, usual_loss)
         arms = [Arm.STABLE, Arm.CANARY] + ([Arm.BASELINE] if standing.baseline != standing.champion else [])
         return Attempt(
             name=next_name(self._folder, version),

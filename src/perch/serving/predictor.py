@@ -92,8 +92,8 @@ class Predictor:
         answer = question.answer(request_id, probabilities)
         meter.scored(scores)
         model, version = self._identity.model, self._identity.version
-        shown = probabilities[answer.shown]
-        self._offer(Prediction(request_id, model, version, meter.arm, time.time(), shown, question.rows))
+        score, now_s = probabilities[answer.shown], time.time()
+        self._offer(Prediction(request_id, model, version, meter.arm, now_s, score, question.rows, answer.shown))
         return answer
 
     def _judge(self, error: Exception, request_id: str) -> tuple[int, str, str]:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeAlias, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -22,6 +23,7 @@ from perch.asgi import Disconnected, Headers, Receive, Refusal, Scope, Send
 from perch.errors import PerchError
 from perch.signals import exposition, names
 from perch.signals.events import Outcome, Prediction
+from perch.signals.labels import Comparison, Cursor
 from perch.signals.outcomes import OutcomeStore, Summary
 
 BODY_LIMIT_BYTES = 8_000_000
@@ -30,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _Handler: TypeAlias = Callable[[bytes], Awaitable[tuple[bytes, bytes]]]
+"""Takes the body of a POST or the query of a GET."""
 
 _predictions = msgspec.json.Decoder(list[Prediction])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -37,12 +40,25 @@ _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
 _outcome = msgspec.json.Decoder(Outcome)
 
 
+class _LabelsQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """The parameters of `GET /v1/labels`: a comparison and a cursor."""
+
+    stable: str
+    canary: str
+    since_s: float
+    clicks: int = 0
+    paired_s: float = 0.0
+
+
+_PARAMETERS = "stable and canary (versions), since_s, and the last answer's clicks and paired_s"
+
+
 class Collector:
     """The ASGI application over one store.
 
     `POST /v1/predictions` and `POST /v1/outcomes` take JSON lists and need a token each: who shows the winners and
-    knows the clicks is not who may say what was predicted. `GET /v1/summary`, `/metrics` and `/healthz` only read
-    counts and need none.
+    knows the clicks is not who may say what was predicted. `GET /v1/labels` needs that of predictions. `GET
+    /v1/summary`, `/metrics` and `/healthz` only read counts and need none.
     """
 
     def __init__(self, store: OutcomeStore, token: str, feedback_token: str) -> None:
@@ -50,15 +66,16 @@ class Collector:
 
         Args:
             store: Where predictions and outcomes are kept.
-            token: The bearer token of predictions.
+            token: The bearer token of predictions and labels.
             feedback_token: The bearer token of outcomes.
         """
         self._store = store
-        self._tokens = {"/v1/predictions": token, "/v1/outcomes": feedback_token}
+        self._tokens = {"/v1/predictions": token, "/v1/outcomes": feedback_token, "/v1/labels": token}
         self._thread = ThreadPoolExecutor(1, "outcomes")
         self._routes: dict[tuple[str, str], _Handler] = {
             ("POST", "/v1/predictions"): self._add_predictions,
             ("POST", "/v1/outcomes"): self._add_outcomes,
+            ("GET", "/v1/labels"): self._labels,
             ("GET", "/v1/summary"): self._summary,
             ("GET", "/metrics"): self._metrics,
             ("GET", "/healthz"): self._healthy,
@@ -86,9 +103,10 @@ class Collector:
             known = ", ".join(" ".join(route) for route in self._routes)
             raise Refusal(404, f"There is no {scope['method']} {scope['path']} here; there are {known}.")
         headers: Headers = dict(scope["headers"])
-        if scope["method"] == "POST":
-            asgi.require_token(headers, self._tokens[scope["path"]])
-        return await handler(await asgi.read_body(receive, headers, BODY_LIMIT_BYTES))
+        if token := self._tokens.get(scope["path"]):
+            asgi.require_token(headers, token)
+        body = await asgi.read_body(receive, headers, BODY_LIMIT_BYTES)
+        return await handler(body if scope["method"] == "POST" else scope["query_string"])
 
     async def _add_predictions(self, body: bytes) -> tuple[bytes, bytes]:
         try:
@@ -108,6 +126,13 @@ class Collector:
         await self._in_thread(lambda: self._store.add_outcomes(outcomes, malformed=len(complaints)))
         answer = {"accepted": len(outcomes), "malformed": len(complaints), "errors": complaints[:10]}
         return msgspec.json.encode(answer), asgi.JSON
+
+    async def _labels(self, query: bytes) -> tuple[bytes, bytes]:
+        asked = _read_query(query)
+        comparison = Comparison(asked.stable, asked.canary, asked.since_s)
+        cursor = Cursor(asked.clicks, asked.paired_s)
+        known = await self._in_thread(lambda: self._store.labels_since(comparison, cursor))
+        return msgspec.json.encode(known), asgi.JSON
 
     async def _summary(self, _: bytes) -> tuple[bytes, bytes]:
         return msgspec.json.encode(await self._in_thread(self._store.summary)), asgi.JSON
@@ -139,6 +164,14 @@ def _read_outcomes(items: list[msgspec.Raw]) -> tuple[list[Outcome], list[str]]:
     return outcomes, complaints
 
 
+def _read_query(query: bytes) -> _LabelsQuery:
+    try:
+        parameters = dict(parse_qsl(query.decode(), keep_blank_values=True))
+        return msgspec.convert(parameters, _LabelsQuery, strict=False)
+    except (UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise Refusal(400, f"The query asks for no labels: {error}. It takes {_PARAMETERS}.") from None
+
+
 def render(summary: Summary) -> bytes:
     """A summary as Prometheus' text: `OUTCOME_JOINS`, `CLICKS` and `OUTCOMES_PENDING`."""
     joins = exposition.header(f"{names.OUTCOME_JOINS}_total", "counter", "Outcomes by what became of them.")
@@ -164,7 +197,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--store", type=Path, required=True, help="SQLite file; made when it is not there")
-    parser.add_argument("--token-file", type=Path, required=True, help="file with the bearer token of predictions")
+    parser.add_argument(
+        "--token-file", type=Path, required=True, help="file with the bearer token of predictions and labels"
+    )
     parser.add_argument("--feedback-token-file", type=Path, required=True, help="file with that of outcomes")
     parser.add_argument(
         "--attribution-window-s", type=float, required=True, help="longest time to an outcome that counts"

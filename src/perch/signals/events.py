@@ -22,9 +22,12 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     """When it was answered, in seconds since the epoch."""
 
     score: float
-    """Predicted probability of the row that was shown: the best of a slate, else the first."""
+    """Predicted probability of the row that was shown: the best of a slate, else the first. Of a mirrored request: of
+    the row that this version would have shown."""
 
     rows: int
+    shown: int
+    """Which of the rows that is, counted from 0."""
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):

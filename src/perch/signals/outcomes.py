@@ -21,13 +21,15 @@ from typing import Self
 
 from perch.errors import PlatformError
 from perch.signals.events import SHADOW, Outcome, Prediction
+from perch.signals.labels import Arrivals, Comparison, Cursor, arrivals
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS predictions (
     request_id TEXT NOT NULL, shadow INTEGER NOT NULL, model TEXT NOT NULL, version TEXT NOT NULL, arm TEXT NOT NULL,
-    time_s REAL NOT NULL, score REAL NOT NULL, rows INTEGER NOT NULL,
+    time_s REAL NOT NULL, score REAL NOT NULL, rows INTEGER NOT NULL, shown INTEGER NOT NULL,
     PRIMARY KEY (request_id, shadow)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_time ON predictions (time_s, shadow, arm, version);
 CREATE TABLE IF NOT EXISTS outcomes (
     request_id TEXT PRIMARY KEY, label INTEGER NOT NULL, time_s REAL NOT NULL, value REAL NOT NULL,
     arrived_s REAL NOT NULL,
@@ -36,6 +38,9 @@ CREATE TABLE IF NOT EXISTS outcomes (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS pending ON outcomes (request_id) WHERE result = 'pending';
 CREATE INDEX IF NOT EXISTS arrived ON outcomes (arrived_s);
+CREATE TABLE IF NOT EXISTS clicks (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, time_s REAL NOT NULL, version TEXT NOT NULL, arm TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS tallies (
     result TEXT NOT NULL, model TEXT NOT NULL, version TEXT NOT NULL, arm TEXT NOT NULL,
     outcomes INTEGER NOT NULL, clicks INTEGER NOT NULL,
@@ -51,7 +56,14 @@ SET result = CASE WHEN outcomes.time_s - prediction.time_s <= :window_s THEN 'jo
 FROM predictions AS prediction
 WHERE prediction.request_id = outcomes.request_id AND prediction.shadow = 0 AND outcomes.result = 'pending'
   AND outcomes.request_id IN (SELECT value FROM json_each(:request_ids))
-RETURNING result, model, version, arm, label
+RETURNING request_id, result, model, version, arm, label
+"""
+
+# Clicks that joined, as they are handed out: by the time of the request, under numbers that never come again.
+_LIST_CLICKS = """
+INSERT INTO clicks (time_s, version, arm)
+SELECT time_s, version, arm FROM predictions
+WHERE shadow = 0 AND request_id IN (SELECT value FROM json_each(:request_ids))
 """
 
 _SETTLE_UNKNOWN = """
@@ -60,6 +72,8 @@ WHERE result = 'pending' AND arrived_s < :now_s - :window_s
 """
 
 _FORGET_PREDICTIONS = "DELETE FROM predictions WHERE time_s < :now_s - 2 * :window_s"
+
+_FORGET_CLICKS = "DELETE FROM clicks WHERE time_s < :now_s - 2 * :window_s"
 
 _FORGET_OUTCOMES = """
 DELETE FROM outcomes
@@ -127,6 +141,7 @@ class OutcomeStore:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_TABLES)
+            self._db.execute("SELECT shown FROM predictions LIMIT 0")  # a store of an older Perch lacks it
         except sqlite3.Error as error:
             raise PlatformError(
                 f"The outcome store {path} cannot be opened ({error}); name another file, or move this one away."
@@ -145,9 +160,9 @@ class OutcomeStore:
         """
         with self._db:
             self._db.executemany(
-                "INSERT OR IGNORE INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (p.request_id, p.arm == SHADOW, p.model, p.version, p.arm, p.time_s, p.score, p.rows)
+                    (p.request_id, p.arm == SHADOW, p.model, p.version, p.arm, p.time_s, p.score, p.rows, p.shown)
                     for p in predictions
                 ],
             )
@@ -172,17 +187,25 @@ class OutcomeStore:
         tallies = self._db.execute("SELECT result, model, version, arm, outcomes, clicks FROM tallies")
         return Summary(tuple(Tally(*row) for row in tallies), pending)
 
+    def labels_since(self, comparison: Comparison, cursor: Cursor) -> Arrivals:
+        """What became known for a rollout since `cursor`, each label once: see `perch.signals.labels`."""
+        return arrivals(self._db, comparison, cursor, mature_s=self._clock() - self._window_s)
+
     def _settle(self, request_ids: list[str]) -> None:
-        settled = self._db.execute(_SETTLE, {"window_s": self._window_s, "request_ids": json.dumps(request_ids)})
-        self._tally(settled.fetchall())
+        told = {"window_s": self._window_s, "request_ids": json.dumps(request_ids)}
+        settled = self._db.execute(_SETTLE, told).fetchall()
+        self._tally([what for _, *what in settled])
+        clicked = [request_id for request_id, result, *_, label in settled if result == "joined" and label]
+        self._db.execute(_LIST_CLICKS, {"request_ids": json.dumps(clicked)})
 
     def _sweep(self, now_s: float) -> None:
         times = {"now_s": now_s, "window_s": self._window_s}
         unknown = self._db.execute(_SETTLE_UNKNOWN, times).rowcount
         self._tally([("unknown", "", "", "", 0)] * unknown)
         self._db.execute(_FORGET_PREDICTIONS, times)
+        self._db.execute(_FORGET_CLICKS, times)
         self._db.execute(_FORGET_OUTCOMES, times)
         self._next_sweep_s = now_s + _SWEEP_INTERVAL_S
 
-    def _tally(self, results: list[tuple[str, str, str, str, int]]) -> None:
+    def _tally(self, results: Sequence[Sequence[str | int]]) -> None:
         self._db.executemany(_TALLY, results)

@@ -12,6 +12,8 @@ class MemoryFleet:
         self._broken = broken
         self._running: dict[int, str] = {}
         self._down: set[int] = set()
+        self.ejected: set[tuple[int, str]] = set()
+        """Pods that were taken out, by version and name."""
 
     async def start(self, version: int) -> None:
         """Pretend that a version is warm."""
@@ -22,6 +24,10 @@ class MemoryFleet:
     async def stop(self, version: int) -> None:
         """Forget a version."""
         self._running.pop(version, None)
+
+    async def eject(self, version: int, pod: str) -> None:
+        """Remember that a pod was taken out."""
+        self.ejected.add((version, pod))
 
     def kill(self, version: int) -> None:
         """Let a version's process end; `revive` brings it back."""

@@ -19,6 +19,13 @@ class Fleet(Protocol):
         """Let a version finish its requests and stop it. A version that does not run is left alone."""
         ...
 
+    async def eject(self, version: int, pod: str) -> None:
+        """Take a pod out of a version, for another to take its place; again changes nothing.
+
+        Raises `PlatformError` where a version has no pods that could be taken out; it says what to do instead.
+        """
+        ...
+
     def down(self) -> Collection[int]:
         """Versions that should run and whose process has ended; until it answers again, nobody does."""
         ...

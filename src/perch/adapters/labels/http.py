@@ -1,0 +1,46 @@
+"""Reads labels from the collector."""
+
+import asyncio
+import logging
+from dataclasses import asdict
+
+import httpx
+import msgspec
+
+from perch.signals.labels import Arrivals, Comparison, Cursor
+
+TIMEOUT_S = 0.8
+
+_log = logging.getLogger(__name__)
+
+_arrivals = msgspec.json.Decoder(Arrivals)
+
+
+class HttpLabels:
+    """Implements `LabelSource` over `GET /v1/labels` of a collector."""
+
+    def __init__(self, collector: str, token: str, timeout_s: float = TIMEOUT_S) -> None:
+        """Make a source of labels.
+
+        Args:
+            collector: The collector's base URL.
+            token: The bearer token of its predictions.
+            timeout_s: A collector that takes longer has not answered, in seconds.
+        """
+        self._timeout_s = timeout_s
+        headers = {"authorization": f"Bearer {token}"}
+        self._client = httpx.AsyncClient(base_url=collector, headers=headers, trust_env=False)
+
+    async def since(self, comparison: Comparison, cursor: Cursor) -> Arrivals | None:
+        """See `LabelSource.since`."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._client.get("/v1/labels", params={**asdict(comparison), **asdict(cursor)})
+            return _arrivals.decode(response.raise_for_status().content)
+        except (TimeoutError, httpx.HTTPError, msgspec.MsgspecError) as error:
+            _log.warning("No labels came: %s", str(error) or f"no answer within {self._timeout_s:g} s")
+            return None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()

@@ -1,0 +1,27 @@
+"""A twin in memory: labels are what a test or a simulation says."""
+
+from operator import add
+
+from perch.core.types import Outcomes
+from perch.signals.labels import Arrivals, Comparison, Cursor
+
+
+class MemoryLabels:
+    """Implements `LabelSource` over a list that grows as a test goes on; whose labels they are is not looked at."""
+
+    def __init__(self) -> None:
+        self.known: list[Outcomes] = []
+        """What became known, one entry after the other."""
+
+        self.is_away = False
+        """Whether nobody answers."""
+
+    async def since(self, comparison: Comparison, cursor: Cursor) -> Arrivals | None:  # noqa: ARG002  the port's
+        """See `LabelSource.since`; the cursor counts the entries."""
+        if self.is_away:
+            return None
+        outcomes = Outcomes()
+        for entry in self.known[cursor.clicks :]:
+            paired = tuple(map(add, outcomes.paired, entry.paired)) if outcomes.paired and entry.paired else ()
+            outcomes = Outcomes(outcomes.cohorts + entry.cohorts, paired or outcomes.paired or entry.paired)
+        return Arrivals(outcomes, Cursor(len(self.known)))
