@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from perch.cli.options import Folder
+from perch.cli.options import Declaration, Folder
 
 app = typer.Typer(help="Know what a policy does before it is in force.", no_args_is_help=True)
 
@@ -27,3 +27,30 @@ def backtest(
     from perch.cli.backtest import tell_backtest
 
     tell_backtest(folder, ledger, declaration, settings or [])
+
+
+@app.command()
+def explain(
+    declaration: Declaration,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the policy to try, such as alpha=0.05."),
+    ] = None,
+    *,
+    rps: Annotated[float, typer.Option(help="Requests a second, all arms together.")] = 100.0,
+    replications: Annotated[
+        int | None,
+        typer.Option(
+            help="Rollouts behind each figure; without it up to 400, as many as fit into a quarter of a minute."
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Declaration with a policy to put beside it, or the word default."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Say what the declared policy costs at some traffic: false rollbacks, time to promotion, bad responses."""
+    from perch.cli.explain import tell_cost
+
+    tell_cost(declaration, settings or [], rps, replications, against, as_json=as_json)
