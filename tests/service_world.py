@@ -11,6 +11,7 @@ import numpy as np
 
 from core_market import GRID, SLO, Version
 from perch.adapters.fleet.memory import MemoryFleet
+from perch.adapters.labels.memory import MemoryLabels
 from perch.adapters.metrics.memory import MemorySource
 from perch.adapters.registry.port import ModelRegistry
 from perch.adapters.traffic.memory import MemoryRouter
@@ -23,8 +24,8 @@ from perch.workload.package import Manifest
 from perch.workload.schema import CLICK_LOG
 
 
-def register(registry: ModelRegistry, folder: Path, number: int) -> None:
-    """Register a package whose files are there and checked, but hold no model."""
+def register(registry: ModelRegistry, folder: Path, number: int, **metrics: float) -> None:
+    """Register a package whose files are there and checked, but hold no model; `metrics` are its evaluation's."""
     package = folder / f"package-{number}"
     package.mkdir()
     contents = {"features.npz": b"table", "model.skops": f"model {number}".encode()}
@@ -41,7 +42,7 @@ def register(registry: ModelRegistry, folder: Path, number: int) -> None:
         files={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     )
     (package / "manifest.json").write_text(json.dumps(asdict(manifest)))
-    registry.register("ad-clicks", package, metrics={}, tags={})
+    registry.register("ad-clicks", package, metrics=metrics, tags={})
 
 
 FAST = Policy(shadow_s=4, ramp_interval_s=2, bake_s=10, guard_s=10, baseline_share=0.02)
@@ -65,6 +66,7 @@ class World:
         self.router = MemoryRouter(seed=self.seed)
         self.source = MemorySource()
         self.fleet = MemoryFleet()
+        self.labels = MemoryLabels()
         try:
             self.start()
         except BaseException:
@@ -79,7 +81,7 @@ class World:
 
     def start(self):
         """The service begins, or begins again after a crash: from what stands in its folder."""
-        ports = Ports(self.registry, self.fleet, self.router, self.source)
+        ports = Ports(self.registry, self.fleet, self.router, self.source, self.labels)
         declaration = ModelService(spec=Spec(model="ad-clicks", slo=SLO, policy=FAST))
         self.service = Service(declaration, ports, self.folder, notify=self.told.append)
         self.loop.run(self.service.open())

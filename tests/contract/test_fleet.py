@@ -138,6 +138,18 @@ def test_a_version_whose_process_dies_is_down_until_it_answers_again_at_the_same
     assert isinstance(site, InMemory) or answers(address)
 
 
+def test_a_pod_is_taken_out_or_it_is_said_what_to_do_instead(site, loop):
+    before = dict(site.fleet.endpoints())
+    if isinstance(site, InMemory):
+        for _ in range(2):
+            loop(site.fleet.eject(1, "pod-a"))
+        assert site.fleet.ejected == {(1, "pod-a")}
+    else:
+        with pytest.raises(PlatformError, match="nothing to eject as pod-a; roll it back"):
+            loop(site.fleet.eject(1, "pod-a"))
+    assert site.fleet.endpoints() == before
+
+
 # --- what only real processes can fail at --------------------------------------------------------------------------
 
 

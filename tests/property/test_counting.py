@@ -14,9 +14,9 @@ from perch.signals.outcomes import OutcomeStore
 
 REQUESTS = st.integers(0, 12)
 PREDICTIONS = st.builds(
-    lambda i, shadow: Prediction(f"r{i}", "ads", "2" if shadow else "1", "shadow" if shadow else "stable", i, 0.1, 1, 0),
+    lambda i, arm: Prediction(f"r{i}", "ads", "1" if arm == "stable" else "2", arm, i, 0.1, 1, 0),
     REQUESTS,
-    st.booleans(),
+    st.sampled_from(["stable", "shadow"]),
 )
 OUTCOMES = st.builds(lambda i: Outcome(f"r{i}", i % 2, i + (5.0 if i % 3 else 50.0)), REQUESTS)
 EVENTS = st.lists(st.one_of(PREDICTIONS, OUTCOMES), max_size=40)

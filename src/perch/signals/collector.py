@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Annotated, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -34,6 +34,8 @@ _T = TypeVar("_T")
 _Handler: TypeAlias = Callable[[bytes], Awaitable[tuple[bytes, bytes]]]
 """Takes the body of a POST or the query of a GET."""
 
+_TimeS: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e12)]  # no infinity, no NaN
+
 _predictions = msgspec.json.Decoder(list[Prediction])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
@@ -45,12 +47,9 @@ class _LabelsQuery(msgspec.Struct, forbid_unknown_fields=True):
 
     stable: str
     canary: str
-    since_s: float
+    since_s: _TimeS
     clicks: int = 0
-    paired_s: float = 0.0
-
-
-_PARAMETERS = "stable and canary (versions), since_s, and the last answer's clicks and paired_s"
+    paired_s: _TimeS = 0.0
 
 
 class Collector:
@@ -169,7 +168,8 @@ def _read_query(query: bytes) -> _LabelsQuery:
         parameters = dict(parse_qsl(query.decode(), keep_blank_values=True))
         return msgspec.convert(parameters, _LabelsQuery, strict=False)
     except (UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise Refusal(400, f"The query asks for no labels: {error}. It takes {_PARAMETERS}.") from None
+        takes = "stable and canary (versions), since_s, and the last answer's clicks and paired_s"
+        raise Refusal(400, f"The query asks for no labels: {error}. It takes {takes}.") from None
 
 
 def render(summary: Summary) -> bytes:
