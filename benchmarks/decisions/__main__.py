@@ -7,13 +7,15 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.decisions.bars import judge
 from benchmarks.decisions.engines import ENGINES
+from benchmarks.decisions.guarded import GuardedResult
 from benchmarks.decisions.plan import FULL, QUICK, measure
-from benchmarks.decisions.report import tables, write
+from benchmarks.decisions.report import bars_table, guarded_table, missed, tables, write
 from rich.console import Console
 from rich.progress import track
 
-_RESULTS = Path(__file__).parents[1] / "results" / "decisions.json"
+_RESULTS = Path(__file__).parents[1] / "results"
 _PROCESSES = 2
 _WIDTH = 200
 
@@ -24,7 +26,8 @@ def main() -> int:
     quick = os.environ.get("QUICK", "") not in {"", "0"}
     plan = QUICK if quick else FULL
     scenarios = plan.scenarios()
-    jobs = [(plan, engine, key) for key in scenarios for engine in ENGINES]
+    jobs = [(plan, "perch", key) for key in plan.after_promotion()]
+    jobs += [(plan, engine, key) for key in scenarios for engine in ENGINES]
     began_s = time.monotonic()
     with multiprocessing.get_context("spawn").Pool(_PROCESSES, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         done = pool.imap(measure, jobs)
@@ -33,9 +36,14 @@ def main() -> int:
         except KeyboardInterrupt:
             console.print("Stopped. Nothing was written.")
             return 130
-    for table in tables(results, scenarios, list(ENGINES)):
+    after_promotion = [result for result in results if isinstance(result, GuardedResult)]
+    judgements = judge(results)
+    for table in (*tables(results, scenarios, list(ENGINES)), guarded_table(after_promotion), bars_table(judgements)):
         console.print(table)
-    write(results, _RESULTS)
+    for sentence in missed(judgements):
+        console.print(sentence)
+    write(results, _RESULTS / "decisions.json")
+    write(after_promotion, _RESULTS / "guard.json", GuardedResult)
     if quick:
         console.print(
             f"Quick: {plan.replications} replications of {plan.longest_s} simulated seconds, at {plan.fastest_rps:g}"

@@ -9,6 +9,7 @@ from benchmarks.decisions.peers.kayenta import Kayenta
 from benchmarks.decisions.peers.peer import Peer
 from benchmarks.decisions.peers.sagemaker import SageMaker
 from benchmarks.decisions.peers.ztest import ZTest
+from benchmarks.decisions.perch import LIVE, SHADOW_FIRST, Perch
 from benchmarks.decisions.rollouts import Engine
 
 
@@ -16,7 +17,13 @@ def _peer(rule: Callable[[int], Peer]) -> Engine:
     return lambda _scenario, replications: rule(replications)
 
 
-ENGINES: Mapping[str, Engine] = {
+OURS: Mapping[str, Engine] = {
+    "perch": partial(Perch, policy=LIVE),
+    "perch-shadow": partial(Perch, policy=SHADOW_FIRST),
+}
+"""With live traffic from the first second, and with mirrored traffic first."""
+
+PEERS: Mapping[str, Engine] = {
     "flagger": _peer(Flagger),
     "flagger-10s-x2": _peer(partial(Flagger, interval_s=10, threshold=2)),
     "argo": _peer(Argo),
@@ -25,3 +32,5 @@ ENGINES: Mapping[str, Engine] = {
     "kayenta": _peer(Kayenta),
     "z-test": _peer(ZTest),
 }
+
+ENGINES: Mapping[str, Engine] = {**OURS, **PEERS}

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 
+from benchmarks.decisions.bars import Judgement
+from benchmarks.decisions.guarded import GuardedResult
 from benchmarks.decisions.run import Result
 from benchmarks.decisions.scenarios import Scenario
 from rich.table import Table
@@ -50,13 +52,11 @@ def _table(
 
 
 def _promoted(result: Result) -> str:
-    gone_home = result.rolled_back + result.aborted > 0
-    return f"{result.promoted:.0%}" + ("" if gone_home or result.median_s is None else f" {result.median_s:.0f} s")
+    return f"{result.promoted:.0%}" + (f" {result.median_s:.0f} s" if result.promoted else "")
 
 
 def _gone_home(result: Result) -> str:
-    share = result.rolled_back + result.aborted
-    return f"{share:.0%}" + (f" {result.median_s:.0f} s" if share else "")
+    return f"{result.gone_home:.0%}" + (f" {result.median_s:.0f} s" if result.gone_home else "")
 
 
 def _bad(result: Result) -> str:
@@ -64,9 +64,46 @@ def _bad(result: Result) -> str:
     return f"{result.bad_mean:.1f} ({result.bad_p95:.0f}){mark}"
 
 
-def write(results: Sequence[Result], path: Path) -> None:
-    """Write the results as a JSON list, one object a line, whole or not at all."""
+def guarded_table(results: Sequence[GuardedResult]) -> Table:
+    """How promoted versions fared; times count from the fault."""
+    table = _empty("After promotion", "scenario", "alarm rang", "soft rollback", "rollback", "kept its traffic", "bad")
+    for r in results:
+        soft, home = ("" if s is None else f"{s:.0f} s" for s in (r.soft_median_s, r.median_s))
+        bad = f"{r.bad_mean:.1f} ({r.bad_p95:.0f})"
+        table.add_row(r.key, f"{r.alarmed:.1%}", soft, f"{r.gone_home:.1%} {home}".rstrip(), f"{r.kept:.1%}", bad)
+    return table
+
+
+def bars_table(judgements: Sequence[Judgement]) -> Table:
+    """Which bars were met, with the worst figure of each."""
+    table = _empty("Bars", "what", "engine", "limit", "measured", "met", "where")
+    for judgement in judgements:
+        bar, worst = judgement.bar, judgement.worst
+        if worst is None:
+            table.add_row(bar.asked, bar.engine, bar.limit, "", "not run", "")
+        else:
+            met = "yes" if judgement.met else "NO"
+            table.add_row(bar.asked, bar.engine, bar.limit, f"{judgement.figure:.4g}", met, worst.key)
+    return table
+
+
+def missed(judgements: Sequence[Judgement]) -> list[str]:
+    """A sentence for each bar that was missed: what forbids to meet it, as far as that is known."""
+    return [f"{j.bar.asked}: {j.bar.why_missed()}." for j in judgements if j.worst and not j.met]
+
+
+def _empty(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def write(results: Sequence[Result], path: Path, columns: type[Result] = Result) -> None:
+    """Write the fields that `columns` has, as a JSON list with one object a line, whole or not at all."""
+    names = [field.name for field in fields(columns)]
+    lines = [json.dumps({name: getattr(result, name) for name in names}) for result in results]
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
-    beside.write_text("[\n" + ",\n".join(json.dumps(asdict(result)) for result in results) + "\n]\n")
+    beside.write_text("[\n" + ",\n".join(lines) + "\n]\n")
     beside.replace(path)

@@ -36,7 +36,12 @@ class Scenario:
     @property
     def key(self) -> str:
         """Name and rate."""
-        return f"{self.name}, {self.traffic.rps:g} rps"
+        return key(self.name, self.traffic.rps)
+
+
+def key(name: str, rps: float) -> str:
+    """Name a scenario by its name and rate."""
+    return f"{name}, {rps:g} rps"
 
 
 def scenarios() -> list[Scenario]:
@@ -110,8 +115,26 @@ def _common_causes() -> Iterator[Scenario]:
     yield Scenario("S10 improvement", Traffic(100.0, canary=better), harmful=False)
 
 
+def after_promotion() -> list[Scenario]:
+    """What may happen to a version that was promoted ten minutes ago; for our engine alone, as the peers look no more.
+
+    The time counts from the fault. The bar of the quiet hours is on alarms, all of which are false.
+    """
+    step = Traffic(100.0, canary=always(Behaviour(error_rate=0.05)))
+    incident = Traffic(100.0, stable=_incident_now, canary=_incident_now)
+    return [
+        Scenario("S0 quiet after promotion", Traffic(100.0), harmful=False, duration_s=6 * _HOUR_S),
+        Scenario("S5 errors step to 5 % after promotion", step, harmful=True, duration_s=300),
+        Scenario("S7 incident in both arms after promotion", incident, harmful=False, duration_s=900),
+    ]
+
+
 def _incident(now_s: float) -> Behaviour:
-    return replace(GOOD, error_rate=0.201, latency_factor=2.0) if 120.0 <= now_s < 240.0 else GOOD
+    return _incident_now(now_s - 120.0)
+
+
+def _incident_now(now_s: float) -> Behaviour:
+    return replace(GOOD, error_rate=0.201, latency_factor=2.0) if 0.0 <= now_s < 120.0 else GOOD
 
 
 def _time_of_day(now_s: float) -> float:
