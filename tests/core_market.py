@@ -69,6 +69,9 @@ class Market:
     evaluated: tuple[Version, Version] = (GOOD, GOOD)
     """How champion and canary answered in their evaluations."""
 
+    champion_loss: float | None = None
+    """Log loss of the champion in its evaluation."""
+
     before: int = 20_000
     """Requests that the champion answered before the rollout."""
 
@@ -86,7 +89,7 @@ class Market:
         self.rng = np.random.default_rng(self.seed)
         before = self.stable(Phase.SHADOW, 0.0).serve(self.before, self.rng)
         champion, canary = (version.evaluate(self.rng) for version in self.evaluated)
-        self.reference = reference(before, GRID, SLO, (champion, canary))
+        self.reference = reference(before, GRID, SLO, (champion, canary), self.champion_loss)
         self.state = begin(self.policy, SLO, self.reference, self.arms, 1_000.0)
         self.in_force = deque([self.state.weights] * (self.delay + 1))
         self.tick = 0
