@@ -1,5 +1,6 @@
 """The figures of a policy's cost: from outcomes made by hand, so that each figure is known beforehand."""
 
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -15,7 +16,7 @@ RPS = 100.0
 
 def outcome(rollouts=1, **fields):
     """Outcomes with these times, or counts of bad responses; what is left out never happened."""
-    never = dict.fromkeys(("live_s", "enough_s", "full_s", "promoted_s", "alarmed_s", "home_s"), inf)
+    never = dict.fromkeys(("live_s", "enough_s", "full_s", "promoted_s", "alarmed_s", "home_s", "undecided_s"), inf)
     values = {**never, "bad": 0, **fields}
     return Outcome(**{name: np.broadcast_to(np.array(value), (rollouts,)) for name, value in values.items()})
 
@@ -55,6 +56,7 @@ PROMPT = {"live_s": 60.0, "enough_s": 90.0, "full_s": 90.0}
         ({**PROMPT, "enough_s": inf}, "requests"),
         ({**PROMPT, "live_s": LIMIT_S - 100.0}, "bake"),
         ({}, "shadow"),
+        ({"undecided_s": 1_800.0}, "data"),
     ],
 )
 def test_what_a_promotion_waits_for_is_the_condition_that_is_met_last(times, waits_for):
@@ -79,6 +81,14 @@ def test_at_little_traffic_the_next_look_is_later():
 def test_a_shadow_stage_that_outlasts_its_time_waits_for_proof():
     good = good_canary(outcome(4, live_s=[60.0, 61.0, 150.0, inf]), POLICY, RPS)
     assert good.shadow_outlasted == 0.5
+    patient = good_canary(outcome(), replace(POLICY, shadow_s=2 * LIMIT_S), RPS)
+    assert patient.shadow_outlasted == 0
+
+
+def test_a_rollout_that_was_given_up_has_found_nothing():
+    given_up = outcome(undecided_s=1_800.0)
+    assert good_canary(given_up, POLICY, RPS).false_rollbacks == 0
+    assert harmful_canary("any", given_up, mirrored=False).found == 0
 
 
 def test_what_begins_after_promotion_is_told_with_its_false_alarms():

@@ -83,6 +83,11 @@ def test_where_nobody_is_promoted_there_is_nothing_to_guard(monkeypatch):
     assert told(cost)["Promotion"].startswith("0 % of good canaries are promoted within 3,600 s")
 
 
+def test_a_guard_that_is_over_too_soon_is_told_by_what_it_finds():
+    said = told(explain(replace(QUICK, guard_s=0.0), SLO, 100.0, 2))["After promotion"]
+    assert "the version comes home in 0 % (guardS, 0 s)" in said
+
+
 @pytest.mark.parametrize(
     ("labels", "judge", "part"),
     [(Labels.IGNORED, False, 1.0), (Labels.WATCHED, False, 0.7), (Labels.REQUIRED, True, 0.6)],
@@ -111,7 +116,7 @@ def machine(monkeypatch):
             now_s[0] += seconds_a_rollout * len(states)
             sizes.append(len(states))
             never = np.full(len(states), inf)
-            return Outcome(*[never] * 6, bad=np.zeros(len(states), np.int64)), list(states)
+            return Outcome(*[never] * 7, bad=np.zeros(len(states), np.int64)), list(states)
 
         monkeypatch.setattr(explain_module, "monotonic", lambda: now_s[0])
         monkeypatch.setattr(explain_module, "rehearse", rehearse)
@@ -169,11 +174,12 @@ def test_what_is_missed_is_said(quick):
     )
 
 
-@pytest.mark.parametrize("waited", ["shadow", "bake", "ramp", "requests", "proof"])
+@pytest.mark.parametrize("waited", ["shadow", "bake", "ramp", "requests", "proof", "data"])
 def test_every_setting_that_may_hold_a_promotion_up_has_a_name(quick, waited):
     cost = replace(quick, good=replace(quick.good, waited_for={waited: 1.0}, shadow_outlasted=1.0))
     said = told(cost)["Promotion"]
     names = {"shadow": "shadowS", "bake": "bakeS", "ramp": "harmBudget", "requests": "minRequests", "proof": "margin"}
+    names["data"] = "noDataTimeoutS"
     assert names[waited] in said.partition("last: ")[2]
     assert "the shadow stage outlasts shadowS (5 s)" in said
 

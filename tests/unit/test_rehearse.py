@@ -104,6 +104,12 @@ def test_a_guard_that_is_over_has_brought_nobody_home():
     assert {(state.phase, state.outcome) for state in ended} == {(Phase.DONE, Action.PROMOTE)}
 
 
+def test_a_rollout_without_data_is_given_up_and_has_found_nothing():
+    outcome, _ = rehearsed(replace(LIVE, no_data_timeout_s=60.0), Traffic(0.0001), limit_s=200.0)
+    assert (outcome.undecided_s == 60).all()
+    assert (outcome.home_s == inf).all()
+
+
 def test_the_same_seed_gives_the_same_rollouts():
     once, again, other = (rehearsed(LIVE, FAILING, seed=seed)[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(once.bad, again.bad)

@@ -99,8 +99,8 @@ def _table(costs: Sequence[tuple[str, Cost]]) -> Table:
 def _cells(harm: Harm) -> tuple[str, ...]:
     return (
         percent(harm.found),
-        f"{harm.bad_mean:.1f}",
-        f"{harm.bad_p95:.0f}",
+        f"{harm.bad_mean:,.1f}",
+        f"{harm.bad_p95:,.0f}",
         *("-" if time_s is None else f"{time_s:,.0f}" for time_s in (harm.home_s, harm.home_p95_s)),
         str(harm.replications),
     )

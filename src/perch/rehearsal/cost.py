@@ -45,11 +45,11 @@ class Good:
     promoted_p95_s: float | None
 
     shadow_outlasted: float
-    """Share of the rollouts whose shadow stage lasted longer than `Policy.shadow_s`: gross harm was still possible."""
+    """Share of the rollouts whose shadow stage lasted longer than `Policy.shadow_s`, for gross harm was possible."""
 
     waited_for: Mapping[str, float]
-    """What came last before the promotion, or had not come in time: `shadow`, `bake`, `ramp`, `requests` or `proof`,
-    as shares of the rollouts that did not come home."""
+    """What came last before the promotion, or had not come in time: `shadow`, `bake`, `ramp`, `requests` or `proof`; or
+    `data`, where the rollout was given up. Shares of the rollouts that did not come home."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def good_canary(outcome: Outcome, policy: Policy, rps: float) -> Good:
         full_s=_by(outcome.full_s, 0.5),
         promoted_s=_by(outcome.promoted_s, 0.5),
         promoted_p95_s=_by(outcome.promoted_s, 0.95),
-        shadow_outlasted=float(np.mean(outcome.live_s > policy.shadow_s + _look_s(rps))),
+        shadow_outlasted=float(np.mean(np.minimum(outcome.live_s, LIMIT_S) > policy.shadow_s + _look_s(rps))),
         waited_for=_waited_for(outcome, policy, rps),
     )
 
@@ -202,10 +202,13 @@ def _waited_for(outcome: Outcome, policy: Policy, rps: float) -> dict[str, float
         "ramp": outcome.full_s,
         "requests": outcome.enough_s,
     }
+    names = (*conditions, "proof", "data")
     met_s = np.stack(list(conditions.values()))
     proven_late = np.minimum(outcome.promoted_s, LIMIT_S) > met_s.max(axis=0) + _look_s(rps)
-    last = np.where(proven_late, len(conditions), met_s.argmax(axis=0))[outcome.home_s == inf]
-    return {name: float(np.mean(last == i)) for i, name in enumerate((*conditions, "proof")) if (last == i).any()}
+    last = np.where(proven_late, names.index("proof"), met_s.argmax(axis=0))
+    last[outcome.undecided_s < inf] = names.index("data")
+    waited = last[outcome.home_s == inf]
+    return {name: float(np.mean(waited == i)) for i, name in enumerate(names) if (waited == i).any()}
 
 
 def _look_s(rps: float) -> float:

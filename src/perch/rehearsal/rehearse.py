@@ -11,7 +11,7 @@ from typing import Self
 
 import numpy as np
 
-from perch.core import Policy, Reference, Slo, State, begin, reference
+from perch.core import Cause, Policy, Reference, Slo, State, begin, reference
 from perch.core.many import Many
 from perch.core.types import Action, Arm, Grid, Phase
 from perch.rehearsal.market import GRID, SLO, Floats, Ints, Market, Mask, Served, Split, Traffic
@@ -44,7 +44,10 @@ class Outcome:
     """When the guard took most of the traffic back for the first time."""
 
     home_s: Floats
-    """When the rollout ended at an older version."""
+    """When the rollout ended at an older version because something was wrong with the canary, or with the split."""
+
+    undecided_s: Floats
+    """When it ended there for want of data."""
 
     bad: Ints
     """Live responses of the canary that failed, came late or never came, as far as the rehearsal went."""
@@ -126,12 +129,15 @@ class _Log:
         """One rollout was decided on."""
         for field in fields(Split):
             getattr(self.split, field.name)[i] = getattr(state.weights, field.name)
+        is_back = state.phase is Phase.DONE and state.outcome is not Action.PROMOTE
+        is_undecided = state.cause is Cause.INCONCLUSIVE
         reached = {
             "live_s": state.weights.canary > 0,
             "full_s": state.weights.canary >= self._policy.max_weight * _FULL,
             "promoted_s": state.promoted_by is not None,
             "alarmed_s": state.phase is Phase.CONFIRM,
-            "home_s": state.phase is Phase.DONE and state.outcome is not Action.PROMOTE,
+            "home_s": is_back and not is_undecided,
+            "undecided_s": is_back and is_undecided,
         }
         for name, is_so in reached.items():
             if is_so:

@@ -71,6 +71,7 @@ def _held_up(cost: Cost) -> str:
         "bake": f"the bake (bakeS, {_time(policy.bake_s)})",
         "ramp": f"the ramp (rampIntervalS, {_time(policy.ramp_interval_s)}; harmBudget, {policy.harm_budget:g})",
         "requests": f"{policy.min_requests:,} requests of each arm (minRequests)",
+        "data": f"requests in both arms (given up after noDataTimeoutS, {_time(policy.no_data_timeout_s)})",
         "proof": f"the proof that it is no worse (margin, {percent(policy.margin)}; beta, {percent(policy.beta)})",
     }
     waits = sorted(good.waited_for.items(), key=lambda wait: -wait[1])
@@ -86,11 +87,15 @@ def after_promotion(cost: Cost) -> str:
     rang = f"{quiet}; {late.false_alarms} of {late.false_alarms + late.replications} rang in the quiet time before."
     if not late.replications:
         return f"After promotion: {rang}"
+    fault = f"when {percent(late.error_rate)} of the requests begin to fail after {_time(late.quiet_s)}"
+    if late.home_s is None:
+        found = f"the version comes home in {percent(late.found)} (guardS, {_time(policy.guard_s)})"
+        return f"After promotion: {fault}, {found}. {rang}"
     return (
-        f"After promotion: when {percent(late.error_rate)} of the requests begin to fail after {_time(late.quiet_s)},"
+        f"After promotion: {fault},"
         f" {percent(policy.confirm_share)} of the traffic is on the safe side after {_time(late.alarmed_s)}"
         f" (95 %: {_time(late.alarmed_p95_s)}) and the version home after {_time(late.home_s)}"
-        f" ({_time(late.home_p95_s)}), with {late.bad_mean:.1f} bad responses ({late.bad_p95:.0f}). {rang}"
+        f" ({_time(late.home_p95_s)}), with {late.bad_mean:,.1f} bad responses ({late.bad_p95:,.0f}). {rang}"
     )
 
 
@@ -139,4 +144,4 @@ def not_rehearsed(cost: Cost) -> str | None:
 def _time(time_s: float | None) -> str:
     if time_s is None:
         return f"more than {_time(LIMIT_S)}"
-    return f"{time_s / _DAY_S:g} days" if time_s >= 2 * _DAY_S else f"{time_s:,.0f} s"
+    return f"{time_s / _DAY_S:,.1f}".removesuffix(".0") + " days" if time_s >= 2 * _DAY_S else f"{time_s:,.0f} s"
