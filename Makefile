@@ -18,7 +18,7 @@ export DO_NOT_TRACK := 1
 pytest = $(RUN)/pytest -q $(1) $(2) || $(RUN)/pytest -q --last-failed --last-failed-no-failures none $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train up down status test test-quick lint types layers format bench-decisions lock clean
+.PHONY: help install demo train up down status test test-quick lint types layers format bench-decisions bench-engine lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*##' '{printf "  \033[36m%-16s\033[0m%s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ format: install  ## Format the code
 
 bench-decisions: install  ## Compare rollout rules on simulated traffic (25 minutes; QUICK=1: two)
 	$(RUN)/python -m benchmarks.decisions
+
+bench-engine: install  ## Measure how many ticks the engine decides in a second
+	$(RUN)/python -m benchmarks.engine_speed
 
 lock:  ## Renew uv.lock
 	$(UV) lock

@@ -1,7 +1,7 @@
 """How many ticks the engine decides in a second of CPU time: one rollout at a time, and a thousand side by side.
 
-Two arms, 100 requests a second, a good canary that is raised step by step and not promoted. The
-observations are made beforehand. Run with `python -m benchmarks.engine_speed`.
+Two arms, 100 requests a second, a good canary that is raised step by step and never promoted. The observations are made
+beforehand. Run with `make bench-engine`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

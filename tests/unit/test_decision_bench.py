@@ -1,13 +1,14 @@
 """The comparison itself: what it counts, how it sums up, and what it writes."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from io import StringIO
 
 import numpy as np
 import pytest
 from benchmarks.decisions import report
 from benchmarks.decisions.engines import ENGINES
+from benchmarks.decisions.guarded import GuardedResult
 from benchmarks.decisions.plan import FULL, QUICK, measure
 from benchmarks.decisions.rollouts import End
 from benchmarks.decisions.run import run
@@ -49,6 +50,12 @@ def test_the_median_is_of_those_that_went_home():
 
 def test_the_median_is_of_the_promoted_where_none_went_home():
     assert result([(End.PROMOTED, 4), (End.PROMOTED, 12), (End.HELD, 1)]).median_s == 8
+
+
+def test_the_median_of_a_good_canary_is_of_the_promoted():
+    script = [(End.ROLLED_BACK, 3), (End.PROMOTED, 6), (End.PROMOTED, 8)]
+    assert result(script, replace(BROKEN, harmful=False)).median_s == 7
+    assert result(script[:1], replace(BROKEN, harmful=False)).median_s == 3
 
 
 def test_there_is_no_median_where_nothing_ended():
@@ -124,6 +131,18 @@ def test_the_file_is_a_list_with_one_object_a_result(tmp_path):
         *("median_s", "bad_mean", "bad_p95"),
     ]
     assert [p.name for p in path.parent.iterdir()] == ["decisions.json"]
+
+
+def test_what_has_no_field_there_stands_in_a_file_of_its_own(tmp_path):
+    home = GuardedResult(**asdict(result([(End.ROLLED_BACK, 3)])), alarmed=1.0, soft_median_s=2.0, kept=0.0)
+    held = GuardedResult(**asdict(result([(End.HELD, 1)])), alarmed=0.0, soft_median_s=None, kept=1.0)
+    report.write([home], tmp_path / "decisions.json")
+    report.write([home], tmp_path / "guard.json", GuardedResult)
+    plain, own = (json.loads((tmp_path / name).read_text())[0] for name in ("decisions.json", "guard.json"))
+    assert own == plain | {"alarmed": 1.0, "soft_median_s": 2.0, "kept": 0.0}
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(report.guarded_table([home, held]))
+    assert "100.0% 3 s" in console.export_text()
 
 
 def printed(script, scenario):
