@@ -10,7 +10,9 @@ taken for none.
 A label belongs to one row, the one that was shown, and a prediction has the score of the row that *its* version would
 show. So only requests for which both would show the same row make a pair. For those the canary would have met the same
 user with the same row, so the click would have been its own; and choosing them treats both alike, so that versions of
-equal worth differ by nothing in the mean. Of what they would show differently only clicks can tell.
+equal worth differ by nothing in the mean: retrained models agree on 7 of 10 slates of the simulated market, and differ
+there by 0.0 to 0.2 % of their loss. On all rows that the champion shows the canary would seem 0.5 to 0.8 % better, for
+a version shows what it rates too high. Of what they would show differently only clicks can tell.
 
 **Clicks**, for `perch.core.clicks`: those that newly joined, by the time at which their requests were answered, with
 the canary's share of the requests of that time.
