@@ -1,0 +1,79 @@
+"""A cold process is slow once: the canary's first requests are not weighed, and which those are goes by count only."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core_market import GOOD, LIVE_ONLY, Market, Version
+from perch.core import Cause, Policy
+from perch.core.types import Arm, Phase
+
+COLD = Version(median_ms=300.0)
+WARMING = replace(LIVE_ONLY, start_weight=0.1, warm_up_requests=60)
+
+
+def starting(first, requests, policy=WARMING, seed=0):
+    """A market whose canary answers its first requests, whole ticks of them, as `first` does."""
+    rng, answered = np.random.default_rng(seed), 0
+
+    def edit(observation):
+        nonlocal answered
+        n = observation.arms[Arm.CANARY].requests
+        version = first if answered < requests else GOOD
+        answered += n
+        return replace(observation, arms={**observation.arms, Arm.CANARY: version.serve(n, rng)})
+
+    return Market(policy=policy, edit=edit, seed=seed)
+
+
+def test_the_first_slow_answers_of_a_cold_canary_count_for_nothing():
+    for seed in range(5):
+        market = starting(COLD, 60, seed=seed)
+        market.run(20)
+        assert market.state.cause is None, market.sentence
+        unwarmed = starting(COLD, 60, replace(WARMING, warm_up_requests=0), seed=seed)
+        unwarmed.run(20)
+        assert unwarmed.state.cause is Cause.HARM
+
+
+def test_until_the_canary_is_warm_no_evidence_moves_and_no_arm_is_counted():
+    market = starting(COLD, 60)
+    start = market.state
+    while market.state.warmed < 60:
+        market.step()
+        state = market.state
+        assert (state.comparisons, state.seen, state.batch.arms) == (start.comparisons, start.seen, {})
+        assert state.weights == start.weights
+    market.run(5)
+    assert market.state.seen.arms[Arm.CANARY].finished > 0
+    assert market.state.comparisons != start.comparisons
+
+
+@pytest.mark.parametrize("first", [GOOD, COLD, Version(error_rate=1.0), Version(score_mean=3.0)])
+def test_which_requests_are_left_out_goes_by_their_number_whatever_became_of_them(first):
+    """The tick in which the number is reached is left out as a whole."""
+    market, seen = starting(first, 10**9), 0
+    while seen < 60:
+        market.step()
+        seen += market.observations[-1].arms[Arm.CANARY].finished
+        assert (market.state.warmed, market.state.seen.arms) == (seen, {})
+    market.step()
+    assert market.state.warmed == seen
+    assert Arm.CANARY in {**market.state.seen.arms, **market.state.batch.arms}
+
+
+def test_a_canary_that_warmed_up_in_shadow_is_warm_when_it_goes_live():
+    market = Market(policy=replace(Policy(), shadow_s=10.0, warm_up_requests=500))
+    market.run(300, until=lambda state: state.phase is Phase.RAMP)
+    warmed, counted = market.state.warmed, market.state.seen.arms[Arm.CANARY].finished
+    assert warmed >= 500
+    market.run(40, until=lambda state: state.seen.arms[Arm.CANARY].finished > counted)
+    assert market.state.warmed == warmed
+    assert market.state.seen.arms[Arm.CANARY].finished > counted
+
+
+def test_a_canary_that_stays_slow_is_found_when_it_is_warm():
+    market = starting(COLD, 10**9)
+    assert market.run(60).cause is Cause.HARM
+    assert market.state.warmed >= 60
