@@ -94,7 +94,7 @@ def facts(state):
         else:
             (numbers if isinstance(value, int | float) else words)[path] = value
 
-    walk("state", json.loads(dumps(replace(state, reference=REFERENCE))))
+    walk("state", json.loads(dumps(state._replace(reference=REFERENCE))))
     return words, numbers
 
 
