@@ -102,7 +102,7 @@ def promoted(replications: int) -> list[State]:
         is_ramping = np.array([state.phase is Phase.RAMP for state in many.states])
         decided = many.step(float(market.now_s + 1), market.tick(split_of(many).only(is_ramping)))
         found |= {i: many.states[i] for i in decided if i not in found and many.states[i].promoted_by}
-    return [replace(state, tick=-1, seen_s=0.0) for state in found.values()][:replications]
+    return [state._replace(tick=-1, seen_s=0.0) for state in found.values()][:replications]
 
 
 def _end(state: State) -> End:

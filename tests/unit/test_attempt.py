@@ -28,7 +28,7 @@ def rng():
 
 
 def in_phase(attempt, phase, outcome=None):
-    return replace(attempt, state=replace(attempt.state, phase=phase, outcome=outcome))
+    return replace(attempt, state=attempt.state._replace(phase=phase, outcome=outcome))
 
 
 def test_what_is_saved_is_what_is_loaded(attempt, tmp_path):

@@ -2,9 +2,8 @@
 
 The ledger must replay to the same decisions, so floats are written by `repr` (the shortest text that reads back to the
 same number), and nothing is coerced in silence: text that does not fit its type is an error that names the place.
-Known are dataclasses (without what they derive themselves), `Vector`, enums,
- `int`, `float`, `bool`, `str`, `X | None`, `tuple[X, ...]`, `tuple[X, Y]` and
-`Mapping[X, Y]` with text keys.
+Known are dataclasses (without what they derive themselves), named tuples, `Vector`, enums, `int`, `float`, `bool`,
+`str`, `X | None`, `tuple[X, ...]`, `tuple[X, Y]` and `Mapping[X, Y]` with text keys.
 """
 
 import json
@@ -49,13 +48,22 @@ def _plain(value: object) -> object:
             return value
         case Mapping():
             return {str(_plain(key)): _plain(item) for key, item in value.items()}
-        case tuple():
-            return [_plain(item) for item in value]
         case Vector():
             return value.array.tolist()
-        case _ if is_dataclass(value):
-            return {field.name: _plain(getattr(value, field.name)) for field in fields(value) if field.init}
+        case _ if names := _field_names(cast("Hashable", type(value))):
+            return {name: _plain(getattr(value, name)) for name in names}
+        case tuple():
+            return [_plain(item) for item in value]
     raise TypeError(f"The core has no JSON for {type(value).__name__}.")
+
+
+@cache
+def _field_names(kind: Any) -> tuple[str, ...]:  # noqa: ANN401  (annotations are values of many types)
+    """What a dataclass or a named tuple is made from; nothing for other types."""
+    if is_dataclass(kind):
+        return tuple(field.name for field in fields(kind) if field.init)
+    names: tuple[str, ...] = getattr(kind, "_fields", ())
+    return names
 
 
 Reader = Callable[[Any, str], Any]
@@ -64,8 +72,8 @@ Reader = Callable[[Any, str], Any]
 @cache
 def _reader(kind: Any) -> Reader:  # noqa: ANN401  (annotations are values of many types)
     origin, arguments = get_origin(kind), get_args(kind)
-    if is_dataclass(kind):
-        return _read_vector if kind is Vector else _dataclass_reader(kind)
+    if _field_names(kind):
+        return _read_vector if kind is Vector else _record_reader(kind)
     if isinstance(kind, UnionType):
         return _optional_reader(_reader(next(a for a in arguments if a is not NoneType)))
     if origin is tuple:
@@ -81,9 +89,8 @@ def _misfit(place: str, wanted: str, found: object) -> RolloutError:
     return RolloutError(f"{place} should be {wanted}, not {found!r:.80}. Was it written by another version of Perch?")
 
 
-def _dataclass_reader(kind: Any) -> Reader:  # noqa: ANN401  (a class object)
-    hints = get_type_hints(kind)
-    names = [field.name for field in fields(kind) if field.init]
+def _record_reader(kind: type) -> Reader:
+    hints, names = get_type_hints(kind), _field_names(kind)
 
     def read(data: Any, place: str) -> Any:  # noqa: ANN401  (parsed JSON)
         if not isinstance(data, dict) or data.keys() != set(names):

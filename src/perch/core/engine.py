@@ -4,7 +4,7 @@ Pure: no clock, no input or output, no chance. The same state, observation and p
 recorded rollout can be replayed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from perch.core import aftercare, rules, sentences
 from perch.core.events import Tick
@@ -80,8 +80,7 @@ def decide(state: State, observation: Observation, policy: Policy) -> tuple[Stat
 def decide_events(state: State, tick: Tick, policy: Policy) -> tuple[State, Decision]:
     """Decide about a new tick of a rollout in progress, given its events."""
     situation = Situation(*advance(state, tick, policy), policy, tick)
-    moves = (rule(situation) for rule in RULES[state.phase])
-    move = next((move for move in moves if move), None) or _hold(situation)
+    move = _first_move(situation, RULES[state.phase])
     return move.state, Decision(
         action=move.action,
         weights=move.state.weights,
@@ -92,6 +91,13 @@ def decide_events(state: State, tick: Tick, policy: Policy) -> tuple[State, Deci
         harm_bound=situation.harm_bound,
         eject=move.eject,
     )
+
+
+def _first_move(situation: Situation, rules_of_phase: Iterable[Rule]) -> Move:
+    for rule in rules_of_phase:
+        if move := rule(situation):
+            return move
+    return _hold(situation)
 
 
 def _hold(s: Situation) -> Move:

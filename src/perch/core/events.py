@@ -6,10 +6,10 @@ end, not when they begin: an arm that swallows its requests has no exposure, and
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from itertools import accumulate
+from dataclasses import dataclass
+from itertools import accumulate, repeat
 from operator import add, sub
-from typing import Self
+from typing import NamedTuple, Self
 
 from perch.core.reference import Reference
 from perch.core.types import Arm, Command, Counts, Outcomes
@@ -60,8 +60,7 @@ class Tally:
 Tallies = Mapping[Arm, Tally]
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(NamedTuple):
     """An observation in terms of events."""
 
     number: int
@@ -74,7 +73,7 @@ class Tick:
     outcomes: Outcomes | None = None
     judgements: tuple[float, ...] = ()
 
-    pods: Mapping[Arm, Mapping[str, Tally]] = field(default_factory=dict)
+    pods: Mapping[Arm, Mapping[str, Tally]] = {}
     """Each pod of an arm, where the arm has several."""
 
 
@@ -88,9 +87,10 @@ def tally(counts: Counts, reference: Reference) -> Tally:
         raise RolloutError("The counts of an arm are not on the rollout's grid. Deploy all arms with one grid.")
     latency, scores = list(accumulate(counts.latency)), list(accumulate(counts.scores, initial=0))
     answered, scored = latency[-1], scores[-1]
-    slow = [answered - latency[edge] for edge in reference.latency_edges]
-    bins = [scores[stop] - scores[start] for start, stop in reference.score_ranges]
-    return Tally(counts.failed + answered, answered, scored, (counts.failed, *slow, *bins))
+    slow = map(sub, repeat(answered), map(latency.__getitem__, reference.latency_edges))
+    below = tuple(map(scores.__getitem__, reference.score_bounds))
+    hits = (counts.failed, *slow, *map(sub, below[1:], below))
+    return Tally(counts.failed + answered, answered, scored, hits)
 
 
 def event_count(reference: Reference) -> int:
@@ -110,8 +110,7 @@ def added(old: Tallies, new: Tallies) -> Tallies:
     return {**old, **{arm: old[arm] + counted if arm in old else counted for arm, counted in new.items()}}
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What the arms counted over some time, and the stable arm's part of it that is matched to the canary's.
 
     While the canary's share grows, most of its requests are late and most of the champion's early, so a champion that
@@ -119,7 +118,7 @@ class Record:
     responses are matched: in each tick they are scaled down to as many requests as the canary had.
     """
 
-    arms: Tallies = field(default_factory=dict)
+    arms: Mapping[Arm, Tally] = {}
     """The shadow's count as the canary's."""
 
     matched: tuple[float, float] = (0.0, 0.0)

@@ -34,6 +34,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,8 +62,7 @@ _FINISHED, _ANSWERED, _SCORED = range(3)
 Positions = NDArray[np.intp]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Comparable:
+class Comparable(NamedTuple):
     """What two arms counted, as the increments need it. Leading axes, if any, are many rollouts at once."""
 
     hits: Floats
@@ -141,9 +141,8 @@ class Family:
         if not self.down.size:
             return tests
         emptied = tests.take(self.down, axis=-1)
-        constant = tests.take(self.up, axis=-1) - emptied + emptied.sum(-1, keepdims=True)
-        bets: Floats = np.minimum(np.concatenate((tests, constant), axis=-1), _LARGEST_INCREMENT)
-        return bets
+        constant = tests.take(self.up, axis=-1) - emptied + np.add.reduce(emptied, axis=-1, keepdims=True)
+        return np.concatenate((tests, np.minimum(constant, _LARGEST_INCREMENT)), axis=-1)
 
     def bet(self, wealth: Floats, counted: Comparable) -> Floats:
         """Wealth of each bet after a tick, shape (..., bets)."""
@@ -167,7 +166,7 @@ class Family:
 
 def blaming(wealth: Floats) -> float:
     """Wealth of all bets that blame, together."""
-    return float(wealth[CLEARING:].sum())
+    return float(np.add.reduce(wealth[CLEARING:]))
 
 
 def cleared(wealth: Floats) -> tuple[float, float]:

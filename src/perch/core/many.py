@@ -163,8 +163,7 @@ class Many:
         canary, stable, expected = one["split"].tolist()
         guard = replace(state.guard, detectors=tuple(one["detectors"].tolist())) if state.guard else None
         compares_by_array = state.phase in _BEFORE_PROMOTION
-        return replace(
-            state,
+        return state._replace(
             tick=self._tick,
             seen_s=float(one["seen_s"]),
             now_s=float(one["now_s"]),
@@ -184,7 +183,7 @@ class Many:
     def _ask(self, i: int, tick: Ints, now_s: float) -> Decision:
         """Let the engine itself decide one rollout's tick."""
         arms = {arm: _tally(tick[k]) for k, arm in enumerate(_ARMS)}
-        before = replace(self.state(i), tick=self._tick - 1)
+        before = self.state(i)._replace(tick=self._tick - 1)
         after, decision = decide_events(before, Tick(self._tick, now_s, arms), self._policy)
         self._load(i, after)
         return decision
@@ -350,9 +349,8 @@ def _columns(counted: Histograms, reference: Reference) -> Ints:
     latency, scores = counted.latency.cumsum(axis=1), counted.scores.cumsum(axis=1)
     answered, below = latency[:, -1:], np.pad(scores, ((0, 0), (1, 0)))
     failed = np.asarray(counted.failed)[:, None]
-    starts, stops = [start for start, _ in reference.score_ranges], [stop for _, stop in reference.score_ranges]
     slow = answered - latency[:, list(reference.latency_edges)]
-    bins = below[:, stops] - below[:, starts]
+    bins = np.diff(below[:, list(reference.score_bounds)], axis=1)
     return np.concatenate((failed + answered, answered, scores[:, -1:], failed, slow, bins), axis=1)
 
 

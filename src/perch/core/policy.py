@@ -196,6 +196,9 @@ class Policy:
     exonerate_odds: float = 20.0
     """Odds against a threefold harm at which the promoted version gets its traffic back."""
 
+    def __hash__(self) -> int:
+        return hash((self.alpha, self.tolerated_ratio, self.labels))  # not all fields: each tick asks for it
+
     def __post_init__(self) -> None:
         """Refuse what cannot be meant; raises `ValueError`."""
         _check_intervals(self)

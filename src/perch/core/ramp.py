@@ -41,7 +41,7 @@ def harm_bound(record: Record, reference: Reference, policy: Policy) -> float | 
 
     Bad is what failed or was slower than the SLO allows. `None` before any request of the canary's.
     """
-    canary, stable = (record.arms.get(arm) for arm in (Arm.CANARY, Arm.STABLE))
+    canary, stable = record.arms.get(Arm.CANARY), record.arms.get(Arm.STABLE)
     if not canary or not canary.finished:
         return None
     bad = canary.failed + canary.hits[reference.slo_event]

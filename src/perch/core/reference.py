@@ -53,19 +53,24 @@ class Reference:
     slo_event: int = field(init=False, compare=False)
     """Position among the events of being slower than the SLO allows."""
 
-    score_ranges: tuple[tuple[int, int], ...] = field(init=False, compare=False)
-    """The histogram bins of each tested score bin: the first, and the one after the last."""
+    score_bounds: tuple[int, ...] = field(init=False, compare=False)
+    """`score_starts` and the number of histogram bins: a tested score bin goes from one of these to before the next."""
 
     def __post_init__(self) -> None:
         """Look up once what every tick needs."""
         edge = self.grid.latency_ms.index(self.slo.latency_p99_ms)
-        ends = (*self.score_starts, len(self.grid.score_logit) + 1)
+        bins = len(self.grid.score_logit) + 1
         object.__setattr__(self, "slo_edge", edge)
         object.__setattr__(self, "slo_event", 1 + self.latency_edges.index(edge))
-        object.__setattr__(self, "score_ranges", tuple(pairwise(ends)) if self.score_starts else ())
+        object.__setattr__(self, "score_bounds", (*self.score_starts, bins) if self.score_starts else ())
 
     def __hash__(self) -> int:
         return hash((self.slo, self.latency_edges, self.score_starts, self.expected))  # not the grid: it is long
+
+    @property
+    def score_ranges(self) -> tuple[tuple[int, int], ...]:
+        """The histogram bins of each tested score bin: the first, and the one after the last."""
+        return tuple(pairwise(self.score_bounds))
 
     @property
     def untested(self) -> tuple[str, ...]:

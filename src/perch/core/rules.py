@@ -5,7 +5,7 @@ then what protects users, then what goes forward. Only the last kind raises the 
 which evidence moved.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from perch.core import sentences, transitions
 from perch.core.policy import Labels
@@ -18,8 +18,7 @@ from perch.core.types import Action, Arm, Command, Phase, Verdict
 _LEAST_RAISE = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """What a rule decided."""
 
     state: State
@@ -189,7 +188,7 @@ def _promoted(s: Situation, how: str) -> Move:
 
 
 def _is_proven(s: Situation) -> bool:
-    if s.state.phase is not Phase.RAMP or not (_may_go_forward(s) and _has_baked(s) and s.not_inferior()):
+    if s.state.phase is not Phase.RAMP or not (_has_baked(s) and _may_go_forward(s) and s.not_inferior()):
         return False
     return s.policy.labels is not Labels.REQUIRED or s.labels_are_cleared
 

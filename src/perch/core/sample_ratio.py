@@ -15,9 +15,10 @@ not hide the next one. What is cut from above stays a supermartingale.
 small differences in routing or in the time of the scrape do not add up to evidence.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from math import exp, log
+from typing import NamedTuple
 
 RATIOS = (0.01, 0.1, 0.33, 0.67, 1.5, 3.0, 10.0)
 START_MASS = 0.9
@@ -26,6 +27,7 @@ PRIOR = (0.6, *(0.4 / 6,) * 6)  # most of it on silence, which is the commonest 
 LARGEST_INCREMENT_PER_S = 4.0
 LARGEST_WEALTH = exp(30.0)
 _SILENT = 0.2
+_START = tuple(START_MASS * part for part in PRIOR)
 
 
 @lru_cache(maxsize=256)
@@ -40,11 +42,10 @@ def _bets(share: float) -> tuple[tuple[float, float, float], ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class SampleRatio:
+class SampleRatio(NamedTuple):
     """Evidence against the split, and what it rests on."""
 
-    wealth: tuple[float, ...] = tuple(START_MASS * part for part in PRIOR)
+    wealth: tuple[float, ...] = _START
     """Of the bet on each ratio."""
 
     idle: float = 1 - START_MASS
@@ -77,7 +78,7 @@ class SampleRatio:
     @property
     def too_few(self) -> bool:
         """Whether the evidence says that the canary gets too few requests, rather than too many."""
-        return RATIOS[self.wealth.index(max(self.wealth))] < 1
+        return _says_too_few(self.wealth)
 
     def after(self, canary: int, stable: int, share: float, elapsed_s: float = 1.0) -> "SampleRatio":
         """Evidence after `elapsed_s` in which the canary was given `share` (above 0, below 1) of all requests."""
@@ -89,9 +90,9 @@ class SampleRatio:
                 for old, (part, in_canary, in_stable) in zip(self.wealth, _bets(share), strict=True)
             ]
         )
-        after = SampleRatio(wealth)
         # Without evidence, or when it turns round, the counts start over: they tell of the time of this one fault.
-        carried = self if self.e_value > 1 and self.too_few == after.too_few else SampleRatio()
+        goes_on = self.e_value > 1 and self.too_few == _says_too_few(wealth)
+        carried = self if goes_on else SampleRatio()
         return SampleRatio(
             wealth,
             self.idle - mass,
@@ -99,3 +100,7 @@ class SampleRatio:
             stable=carried.stable + stable,
             expected=carried.expected + share * (canary + stable),
         )
+
+
+def _says_too_few(wealth: Sequence[float]) -> bool:
+    return RATIOS[wealth.index(max(wealth))] < 1

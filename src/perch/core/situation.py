@@ -1,7 +1,6 @@
 """What the rules look at: the state after a tick, with the numbers derived from it."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from perch.core.bounds import lower_bound
 from perch.core.events import FAILED, Record, Tally, Tick
@@ -15,7 +14,7 @@ from perch.core.types import Arm, Phase
 from perch.core.weighing import family, needed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Situation:
     """A rollout at the end of a tick."""
 
@@ -41,17 +40,20 @@ class Situation:
     @property
     def by_source(self) -> dict[Source, float]:
         """Evidence that the canary harms, as far as each source's part of `Policy.alpha` lets it count."""
-        state, part = self.state, parts(self.policy)
-        counts = self.evidence(Pair.CANARY_STABLE)
-        if part[Source.COUNTS] == 1 or state.phase is Phase.CONFIRM:  # a confirmation has an alpha of its own
-            return {Source.COUNTS: counts}
-        whole = {
-            Source.COUNTS: counts,
-            Source.PAIRED: state.paired.e_value,
-            Source.CLICKS: state.clicks.e_value,
-            Source.JUDGE: state.judge.e_value,
-        }
-        return {source: part[source] * e_value for source, e_value in whole.items() if part[source]}
+        if self.state.phase is Phase.CONFIRM:  # a confirmation has an alpha of its own
+            return {Source.COUNTS: self.evidence(Pair.CANARY_STABLE)}
+        return {source: part * self._evidence_from(source) for source, part in parts(self.policy).items() if part}
+
+    def _evidence_from(self, source: Source) -> float:
+        match source:
+            case Source.COUNTS:
+                return self.evidence(Pair.CANARY_STABLE)
+            case Source.PAIRED:
+                return self.state.paired.e_value
+            case Source.CLICKS:
+                return self.state.clicks.e_value
+            case Source.JUDGE:
+                return self.state.judge.e_value
 
     @property
     def loudest(self) -> Source:
@@ -90,23 +92,24 @@ class Situation:
         split = self.state.sample_ratio
         return split.stable_is_silent and split.e_value >= 1 / self.policy.sample_ratio_alpha
 
-    @cached_property
+    @property
     def no_data(self) -> str | None:
         """Why this tick says nothing about the canary, in words; `None` when it does."""
         arms = self.tick.arms
-        wanted = needed(self.state.phase)
-        down = sorted(arm for arm, counts in arms.items() if arm in wanted and counts is None)
+        down = [arm for arm in needed(self.state.phase) if arms[arm] is None]
         if down:
-            return f"the counts of {' and '.join(_NAMES[arm] for arm in down)} did not arrive"
+            return f"the counts of {' and '.join(_NAMES[arm] for arm in sorted(down))} did not arrive"
         finished = {arm: counts.finished for arm, counts in arms.items() if counts is not None}
+        if finished[Arm.CANARY]:
+            return None
         if not any(finished.values()):
             return "no requests anywhere"
         weights = self.state.weights
         part = weights.mirror + weights.canary
         expected = finished.get(Arm.STABLE, 0) * part / weights.stable if weights.stable else 0.0
-        if not finished[Arm.CANARY] and expected >= _NOTICEABLE:
-            return f"the canary finished none of about {expected:,.0f} requests, while the champion answers"
-        return None
+        if expected < _NOTICEABLE:
+            return None
+        return f"the canary finished none of about {expected:,.0f} requests, while the champion answers"
 
     def total(self, arm: Arm) -> Tally:
         """What an arm counted in this stage."""

@@ -26,6 +26,7 @@ def begin(policy: Policy, slo: Slo, reference: Reference, arms: Collection[Arm],
         arms: The arms deployed. Without a baseline arm of its own its share of the traffic is 0.
         now_s: Seconds since the epoch.
     """
+    reference = replace(reference, slo=slo)
     has_baseline = Arm.BASELINE in arms
     phase = Phase.SHADOW if policy.shadow else Phase.RAMP
     mass = START_MASS - LIVE_MASS if policy.shadow else START_MASS
@@ -36,7 +37,7 @@ def begin(policy: Policy, slo: Slo, reference: Reference, arms: Collection[Arm],
         weights=Weights(),
         paused=False,
         has_baseline=has_baseline,
-        reference=replace(reference, slo=slo),
+        reference=reference,
         tick=-1,
         seen_s=now_s,
         now_s=now_s,
@@ -64,7 +65,7 @@ def begin(policy: Policy, slo: Slo, reference: Reference, arms: Collection[Arm],
         promoted_by=None,
     )
     canary = 0.0 if policy.shadow else policy.start_weight
-    return replace(start, weights=_live_weights(start, policy, canary, mirror=1.0 if policy.shadow else 0.0))
+    return start._replace(weights=_live_weights(start, policy, canary, mirror=1.0 if policy.shadow else 0.0))
 
 
 def go_live(state: State, policy: Policy) -> State:
@@ -73,11 +74,9 @@ def go_live(state: State, policy: Policy) -> State:
     The evidence goes on: mirrored or live, it answers the same question, and each increment is valid by itself. A
     part of the mass waited for this moment, for what only live traffic shows.
     """
-    live = replace(
-        _enter(state, Phase.RAMP, _live_weights(state, policy, policy.start_weight, mirror=_mirror(policy))),
-        before_stage=state.before_stage,
-        before_live=state.seen,
-        watched_s=0.0,
+    weights = _live_weights(state, policy, policy.start_weight, mirror=_mirror(policy))
+    live = _enter(state, Phase.RAMP, weights)._replace(
+        before_stage=state.before_stage, before_live=state.seen, watched_s=0.0
     )
     return put_to_work(live, policy, LIVE_MASS)
 
@@ -85,7 +84,7 @@ def go_live(state: State, policy: Policy) -> State:
 def reweigh(state: State, policy: Policy, canary: float) -> State:
     """Give the canary another share of the live traffic."""
     weights = _live_weights(state, policy, canary, mirror=_mirror(policy))
-    return put_to_work(replace(state, weights=weights, weights_since_s=state.now_s, before_weights=state.seen), policy)
+    return put_to_work(state._replace(weights=weights, weights_since_s=state.now_s, before_weights=state.seen), policy)
 
 
 def eject(state: State, policy: Policy, arm: Arm, pod: str) -> State:
@@ -96,8 +95,7 @@ def eject(state: State, policy: Policy, arm: Arm, pod: str) -> State:
     """
     mass = 1.0 if state.phase is Phase.CONFIRM else START_MASS
     fresh = fresh_comparisons(state.phase, state.reference, policy, mass, has_baseline=state.has_baseline)
-    return replace(
-        state,
+    return state._replace(
         pods={**state.pods, arm: state.pods[arm].without(pod)},
         comparisons=fresh if state.comparisons else {},
         spent=mass if state.comparisons else state.spent,
@@ -114,7 +112,7 @@ def promote(state: State, policy: Policy, cause: Cause) -> State:
     stage = state.seen.since(state.before_stage)
     canary, stable = (stage.arm(arm, state.reference) for arm in (Arm.CANARY, Arm.STABLE))
     guard = arm_guard(canary, stable, state.reference, policy)
-    return replace(restore(state, policy, guard), promoted_by=cause, watched_s=0.0)
+    return restore(state, policy, guard)._replace(promoted_by=cause, watched_s=0.0)
 
 
 def restore(state: State, policy: Policy, guard: Guard) -> State:
@@ -122,7 +120,7 @@ def restore(state: State, policy: Policy, guard: Guard) -> State:
     baseline = _baseline_share(state, policy)
     hold_back = policy.guard_hold_back
     weights = Weights(baseline=baseline, stable=hold_back, canary=1 - hold_back - baseline)
-    return replace(_enter(state, Phase.GUARD, weights), guard=guard, comparisons={})
+    return _enter(state, Phase.GUARD, weights)._replace(guard=guard, comparisons={})
 
 
 def soften(state: State, policy: Policy, guard: Guard) -> State:
@@ -131,7 +129,7 @@ def soften(state: State, policy: Policy, guard: Guard) -> State:
     baseline = safe / 2 if state.has_baseline else 0.0
     weights = Weights(baseline=baseline, stable=safe - baseline, canary=1 - safe)
     fresh = fresh_comparisons(Phase.CONFIRM, state.reference, policy, 1.0, has_baseline=state.has_baseline)
-    return replace(_enter(state, Phase.CONFIRM, weights), guard=guard, comparisons=fresh, spent=1.0)
+    return _enter(state, Phase.CONFIRM, weights)._replace(guard=guard, comparisons=fresh, spent=1.0)
 
 
 def end(state: State, policy: Policy, outcome: Action, cause: Cause) -> State:
@@ -141,13 +139,12 @@ def end(state: State, policy: Policy, outcome: Action, cause: Cause) -> State:
     weights = Weights(
         baseline=baseline, stable=0.0 if promoted else 1 - baseline, canary=1 - baseline if promoted else 0.0
     )
-    ended = replace(state, phase=Phase.DONE, outcome=outcome, cause=cause)
-    return replace(ended, weights=weights, weights_since_s=state.now_s, phase_since_s=state.now_s)
+    ended = state._replace(phase=Phase.DONE, outcome=outcome, cause=cause)
+    return ended._replace(weights=weights, weights_since_s=state.now_s, phase_since_s=state.now_s)
 
 
 def _enter(state: State, phase: Phase, weights: Weights) -> State:
-    return replace(
-        state,
+    return state._replace(
         phase=phase,
         weights=weights,
         phase_since_s=state.now_s,

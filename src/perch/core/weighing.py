@@ -5,10 +5,8 @@ at a lucky moment would be hidden inside a single increment.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TypedDict
 
-from perch.core.events import Record, Tallies, Tally, Tick, added, nothing, tally
+from perch.core.events import Tallies, Tally, Tick, added, nothing, tally
 from perch.core.evidence import Family, comparable, core_family, full_family
 from perch.core.guard import Guard
 from perch.core.pods import Pods
@@ -32,7 +30,6 @@ _SETTLING_S = 2.0
 _PAUSED: Mapping[Command | None, bool] = {Command.PAUSE: True, Command.RESUME: False}
 _COMPARED = frozenset({Arm.CANARY, Arm.STABLE})
 _BEFORE_PROMOTION = (Phase.SHADOW, Phase.RAMP)
-_CHALLENGERS = (Arm.CANARY, Arm.SHADOW)
 _CANARY_ALONE = frozenset({Arm.CANARY})
 
 
@@ -49,11 +46,11 @@ def tick_of(observation: Observation, phase: Phase, reference: Reference) -> Tic
     Raises:
         RolloutError: counts that were not taken on the rollout's histogram grid.
     """
-    challenger = Arm.SHADOW if phase is Phase.SHADOW else Arm.CANARY
+    left_out = Arm.CANARY if phase is Phase.SHADOW else Arm.SHADOW
     arms: dict[Arm, Tally | None] = dict.fromkeys(needed(phase))
     for arm, counts in observation.arms.items():
-        if arm is challenger or arm not in _CHALLENGERS:
-            name = Arm.CANARY if arm is challenger else arm
+        if arm is not left_out:
+            name = Arm.CANARY if arm is Arm.SHADOW else arm
             arms[name] = tally(counts, reference) if counts is not None else None
     pods = {
         arm: {name: tally(counts, reference) for name, counts in by_name.items()}
@@ -74,25 +71,22 @@ def advance(state: State, tick: Tick, policy: Policy) -> tuple[State, bool]:
     """The state after a tick's counts, and whether they were weighed or wait for more."""
     now_s = state.now_s + min(max(tick.now_s - state.seen_s, 0.0), LONGEST_WAIT_S)
     present = {arm: counted for arm, counted in tick.arms.items() if counted is not None}
-    warmed = state.warmed
+    is_down, warmed = len(present) < len(tick.arms), state.warmed
     if warmed < policy.warm_up_requests and Arm.CANARY in present:
         warmed, present = warmed + present[Arm.CANARY].finished, {}
-    is_down = None in tick.arms.values()
-    waiting = Batch(state.batch.since_s, added(state.batch.arms, present))
-    is_ready = not is_down and _is_enough(waiting, now_s)
     if tick.outcomes or tick.judgements or (tick.pods and not is_down):
         state = _with_the_rest(state, tick, policy)
-    after = replace(
-        state,
+    waiting = state._replace(
         tick=tick.number,
         seen_s=max(tick.now_s, state.seen_s),
         now_s=now_s,
         paused=_PAUSED.get(tick.command, state.paused),
         sources_down_s=now_s if is_down else state.sources_down_s,
         warmed=warmed,
-        **(_weighed(state, waiting.arms, now_s, policy) if is_ready else {"batch": waiting}),
+        batch=Batch(state.batch.since_s, added(state.batch.arms, present)),
     )
-    return after, is_ready
+    is_ready = not is_down and _is_enough(waiting.batch, now_s)
+    return _weighed(waiting, policy) if is_ready else waiting, is_ready
 
 
 def _with_the_rest(state: State, tick: Tick, policy: Policy) -> State:
@@ -100,8 +94,7 @@ def _with_the_rest(state: State, tick: Tick, policy: Policy) -> State:
     outcomes, delta = tick.outcomes or Outcomes(), policy.tolerated_loss * (state.reference.champion_loss or 0.0)
     watches = policy.labels is not Labels.IGNORED
     knows_scale = state.reference.champion_loss is not None
-    return replace(
-        state,
+    return state._replace(
         clicks=state.clicks.after(outcomes.cohorts, policy.tolerated_click_loss) if watches else state.clicks,
         paired=state.paired.after(outcomes.paired, delta) if watches and knows_scale else state.paired,
         judge=state.judge.after(tick.judgements) if policy.external_judge else state.judge,
@@ -115,38 +108,26 @@ def _pods(state: State, tick: Tick, arm: Arm, policy: Policy) -> Pods:
 
 
 def _is_enough(waiting: Batch, now_s: float) -> bool:
-    busiest = max((counted.finished for counted in waiting.arms.values()), default=0)
-    return busiest >= FEWEST_REQUESTS or now_s - waiting.since_s >= LONGEST_WAIT_S
+    if now_s - waiting.since_s >= LONGEST_WAIT_S:
+        return True
+    return any(counted.finished >= FEWEST_REQUESTS for counted in waiting.arms.values())
 
 
-class _Weighed(TypedDict, total=False):
-    """The fields of a state that move when a batch is weighed."""
-
-    comparisons: dict[Pair, Vector]
-    spent: float
-    spent_s: float
-    sample_ratio: SampleRatio
-    guard: Guard | None
-    data_s: float
-    watched_s: float
-    seen: Record
-    batch: Batch
-
-
-def _weighed(state: State, arms: Tallies, now_s: float, policy: Policy) -> _Weighed:
+def _weighed(state: State, policy: Policy) -> State:
     """Move all evidence by the batch, and begin a new one."""
+    arms, now_s = state.batch.arms, state.now_s
     has_data = all(arm in arms and arms[arm].finished for arm in needed(state.phase))
     begins = state.phase in _BEFORE_PROMOTION and now_s - state.spent_s >= LATE_INTERVAL_S
     late = min(LATE_MASS, 1 - state.spent) if begins else 0.0
-    return _Weighed(
+    return state._replace(
         comparisons={
             pair: _compared(wealth, arms, pair, family(pair, state.phase, state.reference, policy), late)
             for pair, wealth in state.comparisons.items()
         },
         spent=state.spent + late,
         spent_s=now_s if late else state.spent_s,
-        sample_ratio=_sample_ratio(state, arms, now_s),
-        guard=_guard(state, arms, now_s, policy),
+        sample_ratio=_sample_ratio(state),
+        guard=_guard(state, policy),
         data_s=now_s if has_data else state.data_s,
         watched_s=state.watched_s + (min(now_s - state.data_s, LONGEST_WAIT_S) if has_data else 0.0),
         seen=state.seen.after(arms, state.reference),
@@ -163,7 +144,7 @@ def put_to_work(state: State, policy: Policy, mass: float = LATE_MASS) -> State:
         pair: Vector(family(pair, state.phase, state.reference, policy).more(wealth.array, mass))
         for pair, wealth in state.comparisons.items()
     }
-    return replace(state, comparisons=comparisons, spent=state.spent + mass, spent_s=state.now_s)
+    return state._replace(comparisons=comparisons, spent=state.spent + mass, spent_s=state.now_s)
 
 
 def fresh_comparisons(
@@ -202,25 +183,26 @@ def settled_s(state: State) -> float:
 
 def _compared(wealth: Vector, arms: Tallies, pair: Pair, bets: Family, late: float) -> Vector:
     money = bets.more(wealth.array, late) if late else wealth.array
-    first, second = (arms.get(arm) for arm in pair.arms)
-    if first is None or second is None:
-        return Vector(money)
-    return Vector(bets.bet(money, comparable(first, second)))
+    suspect, other = pair.arms
+    if suspect in arms and other in arms:
+        money = bets.bet(money, comparable(arms[suspect], arms[other]))
+    return Vector(money)
 
 
-def _guard(state: State, arms: Tallies, now_s: float, policy: Policy) -> Guard | None:
-    canary = arms.get(Arm.CANARY)
+def _guard(state: State, policy: Policy) -> Guard | None:
+    canary = state.batch.arms.get(Arm.CANARY)
     if state.guard is None or canary is None:
         return state.guard
     if state.phase is Phase.CONFIRM:
         return state.guard.relieved(canary, state.reference)
-    watched = state.guard.watched(canary, state.reference, now_s, now_s - state.batch.since_s)
+    watched = state.guard.watched(canary, state.reference, state.now_s, state.now_s - state.batch.since_s)
     before = state.seen.since(state.before_stage).arm(Arm.CANARY, state.reference)
     return watched.sharpened(before + canary, state.reference, policy)
 
 
-def _sample_ratio(state: State, arms: Tallies, now_s: float) -> SampleRatio:
-    canary, stable, share = arms.get(Arm.CANARY), arms.get(Arm.STABLE), split_share(state)
-    if not share or canary is None or stable is None or state.batch.since_s < settled_s(state):
+def _sample_ratio(state: State) -> SampleRatio:
+    arms, since_s, share = state.batch.arms, state.batch.since_s, split_share(state)
+    canary, stable = arms.get(Arm.CANARY), arms.get(Arm.STABLE)
+    if not share or canary is None or stable is None or since_s < settled_s(state):
         return state.sample_ratio
-    return state.sample_ratio.after(canary.finished, stable.finished, share, now_s - state.batch.since_s)
+    return state.sample_ratio.after(canary.finished, stable.finished, share, state.now_s - since_s)

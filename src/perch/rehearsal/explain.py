@@ -127,7 +127,7 @@ class _Rehearsal:
         self.tell("errors after promotion")
         fresh = promote(beginning(policy, self.slo), policy, Cause.PROVEN)
         guards = [state.guard for state in promoted if state.guard][:_GUARDED]
-        states = [replace(fresh, guard=guard.at_rest()) for guard in guards]
+        states = [fresh._replace(guard=guard.at_rest()) for guard in guards]
         if not states:
             return None
         quiet_s = min(_QUIET_S, policy.guard_s // 2)

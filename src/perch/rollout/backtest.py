@@ -108,7 +108,7 @@ def _beginning(attempt: Attempt, policy: Policy) -> State:
 
 def _unweighted(state: State) -> State:
     """The state, told that the split in force is not known, as where a source has just missed a tick."""
-    return replace(state, sources_down_s=state.now_s)
+    return state._replace(sources_down_s=state.now_s)
 
 
 def _renamed(observation: Observation, seen: Phase, phase: Phase) -> Observation:
