@@ -22,9 +22,9 @@ def test_the_canary_of_s3_is_worse_by_as_much_as_it_says(worse):
 
 
 def test_a_log_loss_a_fifth_worse_comes_home_within_three_minutes_of_the_first_mature_label():
-    result = labels.run(case(labels, "S3 log loss 20% worse"), replications=2)
+    result = labels.run(case(labels, "S3 log loss 20 % worse"), replications=2)
     assert result.rolled_back == 1
-    assert labels.AGE_S < result.median_s < labels.AGE_S + 180
+    assert 0 < result.median_s < 180
 
 
 def test_half_of_the_clicks_are_missed_before_promotion():
