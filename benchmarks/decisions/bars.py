@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 
 from benchmarks.decisions.bounds import wald_floor, why_above_floor
 from benchmarks.decisions.engines import OURS
@@ -29,8 +30,8 @@ class Bar:
     figure: str
     """Name of an attribute of `Result`; where that is `None` the bar is missed."""
 
-    most: float | None = None
-    least: float | None = None
+    most: float = inf
+    least: float = -inf
     """One of the two limits is given."""
 
     why_missed: Callable[[], str] = field(default=lambda: "no bound known")
@@ -39,7 +40,7 @@ class Bar:
     @property
     def limit(self) -> str:
         """The limit, for a person."""
-        return f"≤ {self.most:.4g}" if self.most is not None else f"≥ {self.least:.4g}"
+        return f"≤ {self.most:.4g}" if self.most < inf else f"≥ {self.least:.4g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Judgement:
     @property
     def figure(self) -> float | None:
         """What was measured there."""
-        return getattr(self.worst, self.bar.figure) if self.worst else None
+        return _figure(self.bar, self.worst) if self.worst else None
 
     @property
     def met(self) -> bool:
@@ -137,9 +138,14 @@ def _judged(bar: Bar, results: Sequence[Result]) -> Judgement:
     return Judgement(bar, max(found, key=lambda r: _excess(bar, r), default=None))
 
 
+def _figure(bar: Bar, result: Result) -> float | None:
+    figure: float | None = getattr(result, bar.figure)
+    return figure
+
+
 def _excess(bar: Bar, result: Result) -> float:
     """By how much a result passes the limit; 0 and below: not at all."""
-    figure = getattr(result, bar.figure)
+    figure = _figure(bar, result)
     if figure is None:
-        return float("inf")
-    return figure - bar.most if bar.most is not None else bar.least - figure
+        return inf
+    return max(figure - bar.most, bar.least - figure)

@@ -14,6 +14,7 @@ from benchmarks.decisions.scenarios import Scenario
 
 from perch.core.events import FAILED
 from perch.core.evidence import CLEARING, full_family
+from perch.core.sentences import percent
 from perch.core.types import Arm
 from perch.core.weighing import START_MASS
 from perch.rehearsal.market import GOOD, Behaviour, Market, Traffic, always
@@ -90,13 +91,13 @@ def why_above_floor(error_rate: float, rps: float, most: float) -> str:
     if (least := least_failures(start)) > most:
         gain = -log(canary_part(start, LIVE.tolerated_ratio))
         return (
-            f"forbidden by the start at {start:.0%} of the traffic: a failure there adds at most {gain:.2f} nats of the"
-            f" {_NEEDED:.2f} needed, so the split test takes at least {least} failures"
+            f"forbidden by the start at {percent(start)} of the traffic: a failure there adds at most {gain:.2f} nats of"
+            f" the {_NEEDED:.2f} needed, so the split test takes at least {least} failures"
         )
     share = share_when_bad(error_rate, rps)
     nats, unknown = nats_per_failure(share, ratio), nats_of_ignorance(ratio)
     return (
-        f"no bound known. The canary has {share:.1%} of the traffic where it fails, which the ramp needs for good"
+        f"no bound known. The canary has {percent(share)} of the traffic where it fails, which the ramp needs for good"
         f" canaries; a failure there adds {nats:.2f} nats on average. The {_NEEDED:.2f} of alpha take"
         f" {_NEEDED / nats:.1f} failures; not to know event, size and beginning of the harm costs up to {unknown:.2f}"
         f" nats, or {unknown / nats:.1f} more; the last one overshoots by up to {largest_jump(share, ratio):.2f} nats"
