@@ -1,10 +1,14 @@
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from perch.core.codec import dumps, loads
+from perch.core.vector import Vector
 from perch.errors import RolloutError
 
 
@@ -17,6 +21,11 @@ class Colour(StrEnum):
 class Leaf:
     number: float
     count: int = 0
+
+
+class Twig(NamedTuple):
+    wealth: Vector
+    leaf: Leaf = Leaf(1.0)
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,6 @@ def test_text_that_does_not_fit_is_an_error_that_names_the_place(old, new, messa
 
 @pytest.mark.parametrize(("field", "wanted"), [("leaves", "an object"), ("many", "a list")])
 def test_a_container_of_another_kind_is_refused(field, wanted):
-    import json
-
     data = {**json.loads(dumps(TREE)), field: 3}
     with pytest.raises(RolloutError, match=rf"Tree\.{field} should be {wanted}, not 3"):
         loads(Tree, json.dumps(data))
@@ -81,3 +88,26 @@ def test_numbers_that_json_lacks_are_refused():
 def test_types_without_a_form_are_refused():
     with pytest.raises(TypeError, match="no JSON for set"):
         dumps({"a": {1, 2}})
+
+
+TWIG = Twig(Vector(np.array([0.1 + 0.2, 1e-300, 3.0])), Leaf(2.0))
+
+
+def test_named_tuples_go_by_their_names_and_vectors_keep_every_bit():
+    text = dumps(TWIG)
+    assert text == '{"wealth":[0.30000000000000004,1e-300,3.0],"leaf":{"number":2.0,"count":0}}'
+    assert loads(Twig, text) == TWIG
+    assert hash(loads(Twig, text)) == hash(TWIG)
+
+
+@pytest.mark.parametrize("wealth", ['"3"', "[true]", '[1.0,"2"]', "{}"])
+def test_a_vector_of_anything_but_numbers_is_refused(wealth):
+    text = '{"wealth":' + wealth + ',"leaf":{"number":2.0,"count":0}}'
+    with pytest.raises(RolloutError, match=r"Twig\.wealth should be a list of numbers"):
+        loads(Twig, text)
+
+
+def test_a_vector_cannot_be_changed_once_it_is_part_of_a_state():
+    with pytest.raises(ValueError, match="read-only"):
+        TWIG.wealth.array[0] = 1.0
+    assert TWIG.wealth != Vector(np.array([0.3, 1e-300, 3.0]))

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from core_market import ALL_ARMS, GOOD, GRID, LIVE_ONLY, SLO, Market, Version, always
-from perch.core import Cause, Policy, begin, decide
+from perch.core import Cause, Policy, Slo, begin, decide
 from perch.core.events import tally
 from perch.core.types import Action, Arm, Command, Counts, Observation, Phase, Verdict, Weights
+from perch.core.weighing import LATE_MASS, put_to_work
 from perch.errors import RolloutError
 
 BAD = Version(error_rate=0.05)
@@ -46,6 +47,16 @@ def test_a_policy_that_could_never_ramp_is_refused(never_ramping):
         Policy(**never_ramping)
 
 
+def test_a_policy_that_starts_above_its_largest_weight_is_refused():
+    with pytest.raises(ValueError, match=r"start_weight \(0.2\) is above max_weight \(0.1\)"):
+        Policy(start_weight=0.2, max_weight=0.1)
+
+
+def test_an_slo_whose_breach_nobody_would_see_is_refused():
+    with pytest.raises(ValueError, match="no breach of the SLO would ever be seen"):
+        Slo(latency_p99_ms=100.0, negligible_latency_ms=150.0)
+
+
 def test_a_person_rolls_back_and_the_version_is_not_quarantined():
     state, decision = follow(market(10), Command.ROLL_BACK)
     assert (decision.action, decision.phase, decision.weights) == (Action.ROLL_BACK, Phase.DONE, Weights())
@@ -61,6 +72,14 @@ def test_a_person_promotes_without_proof(policy):
     assert decision.weights.canary == pytest.approx(0.97)
     assert (decision.weights.stable, decision.weights.baseline) == (0.02, 0.01)
     assert "a person asked" in decision.sentence
+
+
+def test_a_version_that_is_promoted_already_is_not_promoted_again():
+    started = market(200, policy=replace(LIVE_ONLY, bake_s=30.0))
+    assert started.state.phase is Phase.GUARD
+    state, decision = follow(started, Command.PROMOTE)
+    assert decision.action is Action.HOLD
+    assert state.promoted_by is Cause.PROVEN
 
 
 def test_paused_holds_the_weight_until_resumed():
@@ -186,6 +205,19 @@ def test_the_sentence_names_the_latency_or_the_scores_that_decided():
     constant = market(400, canary=always(Version(score_mean=-3.0, score_sd=1e-9)), policy=Policy())
     assert "the canary gave scores between " in constant.sentence
     assert "%" in constant.sentence
+
+
+def test_the_sentence_says_so_when_the_canary_is_better():
+    better = market(60, stable=always(Version(error_rate=0.4)), policy=replace(LIVE_ONLY, start_weight=0.5))
+    assert "fewer of the canary's responses are bad than of the champion's" in better.sentence
+    assert better.decisions[-1].harm_bound < 0
+
+
+def test_when_all_of_the_mixture_is_at_work_no_more_is_bet():
+    state = market(5).state._replace(spent=1.0)
+    assert put_to_work(state, LIVE_ONLY) is state
+    almost = market(5).state._replace(spent=1 - LATE_MASS / 2)
+    assert put_to_work(almost, LIVE_ONLY).spent == 1
 
 
 def test_a_canary_that_gets_traffic_of_the_champions_is_misrouted():
