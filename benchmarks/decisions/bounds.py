@@ -91,8 +91,8 @@ def why_above_floor(error_rate: float, rps: float, most: float) -> str:
     if (least := least_failures(start)) > most:
         gain = -log(canary_part(start, LIVE.tolerated_ratio))
         return (
-            f"forbidden by the start at {percent(start)} of the traffic: a failure there adds at most {gain:.2f} nats of"
-            f" the {_NEEDED:.2f} needed, so the split test takes at least {least} failures"
+            f"forbidden by the start at {percent(start)} of the traffic: a failure there adds at most {gain:.2f} nats"
+            f" of the {_NEEDED:.2f} needed, so the split test takes at least {least} failures"
         )
     share = share_when_bad(error_rate, rps)
     nats, unknown = nats_per_failure(share, ratio), nats_of_ignorance(ratio)

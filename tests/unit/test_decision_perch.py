@@ -38,12 +38,12 @@ def ours(name, scenario, replications=20):
     ],
 )
 def test_only_harm_that_was_found_is_called_a_rollback(outcome, cause, end):
-    assert end_of(replace(START, phase=Phase.DONE, outcome=outcome, cause=cause)) == end
+    assert end_of(START._replace(phase=Phase.DONE, outcome=outcome, cause=cause)) == end
 
 
 def test_a_rollout_ends_with_the_promotion_not_with_the_guard():
     assert end_of(START) == End.HELD
-    assert end_of(replace(START, phase=Phase.GUARD, promoted_by=Cause.PROVEN)) == End.PROMOTED
+    assert end_of(START._replace(phase=Phase.GUARD, promoted_by=Cause.PROVEN)) == End.PROMOTED
 
 
 def test_the_bench_runs_the_defaults():
