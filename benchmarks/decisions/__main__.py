@@ -11,7 +11,8 @@ from benchmarks.decisions.bars import judge
 from benchmarks.decisions.engines import ENGINES
 from benchmarks.decisions.guarded import GuardedResult
 from benchmarks.decisions.plan import FULL, QUICK, measure
-from benchmarks.decisions.report import bars_table, guarded_table, missed, tables, write
+from benchmarks.decisions.pods import PodResult
+from benchmarks.decisions.report import alone_table, bars_table, guarded_table, missed, tables, write
 from rich.console import Console
 from rich.progress import track
 
@@ -27,6 +28,7 @@ def main() -> int:
     plan = QUICK if quick else FULL
     scenarios = plan.scenarios()
     jobs = [(plan, "perch", key) for key in plan.after_promotion()]
+    jobs += [(plan, "", name) for name in plan.one_by_one()]
     jobs += [(plan, engine, key) for key in scenarios for engine in ENGINES]
     began_s = time.monotonic()
     with multiprocessing.get_context("spawn").Pool(_PROCESSES, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
@@ -37,16 +39,18 @@ def main() -> int:
             console.print("Stopped. Nothing was written.")
             return 130
     after_promotion = [result for result in results if isinstance(result, GuardedResult)]
+    alone = [result for result in results if result.scenario in plan.one_by_one()]
     judgements = judge(results)
-    for table in (*tables(results, scenarios, list(ENGINES)), guarded_table(after_promotion), bars_table(judgements)):
-        console.print(table)
+    console.print(*tables(results, scenarios, list(ENGINES)), alone_table(alone), sep="\n")
+    console.print(guarded_table(after_promotion), bars_table(judgements), sep="\n")
     for sentence in missed(judgements):
         console.print(sentence)
     write(results, _RESULTS / "decisions.json")
     write(after_promotion, _RESULTS / "guard.json", GuardedResult)
+    write([result for result in alone if isinstance(result, PodResult)], _RESULTS / "pods.json", PodResult)
     if quick:
         console.print(
-            f"Quick: {plan.replications} replications of {plan.longest_s} simulated seconds, at {plan.fastest_rps:g}"
+            f"Quick: {plan.replications} replications ({plan.alone} of S3 and S8) of {plan.longest_s} simulated seconds, at {plan.fastest_rps:g}"
             " requests a second only. Shares below some percent are noise; what takes longer shows as held."
         )
     took_s = time.monotonic() - began_s

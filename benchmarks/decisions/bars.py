@@ -71,7 +71,7 @@ def bars(results: Sequence[Result]) -> list[Bar]:
     no_fault = [s.key for s in scenarios() if not s.harmful and s.traffic.rps]
     five = [key("S1 errors 0.1 % to 5 %", rps) for rps in _RATES]
     silent = [key("S6 silent canary", rps) for rps in (10.0, 100.0)]
-    constant, log_loss = key("S4 scores constant", 100.0), key("S3 log loss 5 % worse", 100.0)
+    constant, log_loss = key("S4 scores constant", 100.0), [key("S3 log loss 5 % worse, labels required", 100.0)]
     return [
         *_ours("good canaries rolled back", no_fault, "gone_home", most=_FALSE),
         Bar("bad responses at 5 % errors, mean", "perch", five, "bad_mean", most=4),
@@ -80,7 +80,8 @@ def bars(results: Sequence[Result]) -> list[Bar]:
         *(_beside_floor(percent) for percent in (1, 5, 50)),
         *_ours("seconds until constant scores go home", [constant], "median_s", most=10),
         *_ours("requests that a silent canary loses", silent, "bad_mean", most=10),
-        *_ours("seconds until a 5 % worse log loss goes home, labels mature", [log_loss], "median_s", most=180),
+        Bar("seconds until a 5 % worse log loss goes home, labels mature", "perch-shadow", log_loss, "median_s", 180),
+        Bar("canaries with a 5 % worse log loss gone home", "perch-shadow", log_loss, "rolled_back", least=0.95),
         *_ours("seconds until a good canary is promoted", [_PROMOTED], "median_s", most=200),
         Bar("1 % errors found at 1 rps", "perch-shadow", [key(_ONE_PERCENT, 1.0)], "rolled_back", least=0.95),
         *_slow_degradation(results),

@@ -1,9 +1,10 @@
 """How much is measured: everything, or what fits into two minutes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
-from benchmarks.decisions import guarded
+from benchmarks.decisions import guarded, labels, pods
 from benchmarks.decisions.engines import ENGINES
 from benchmarks.decisions.run import Result, run
 from benchmarks.decisions.scenarios import Scenario, after_promotion, scenarios
@@ -15,6 +16,9 @@ class Plan:
 
     replications: int
     """Rollouts of each engine in each scenario."""
+
+    alone: int
+    """Rollouts of S3 and S8, which run one at a time."""
 
     longest_s: int
     """Simulated time after which a rollout that has not ended is held."""
@@ -38,14 +42,21 @@ class Plan:
         """Those of the guard, by their keys: whole, or not at all."""
         return {scenario.key: scenario for scenario in after_promotion() if scenario.duration_s <= self.longest_guard_s}
 
+    def one_by_one(self) -> Mapping[str, Callable[[int], Result]]:
+        """Labels and pods, which no array of counts holds, by their names."""
+        late = {case.name: partial(labels.run, case) for case in labels.cases()}
+        return {**late, **{case.name: partial(pods.run, case) for case in pods.cases()}}
 
-FULL = Plan(replications=1000, longest_s=3600, longest_guard_s=21_600, slowest_rps=1.0, fastest_rps=1000.0)
-QUICK = Plan(replications=100, longest_s=1500, longest_guard_s=900, slowest_rps=100.0, fastest_rps=100.0)
+
+FULL = Plan(replications=1000, alone=200, longest_s=3600, longest_guard_s=21_600, slowest_rps=1.0, fastest_rps=1000.0)
+QUICK = Plan(replications=100, alone=4, longest_s=1500, longest_guard_s=900, slowest_rps=100.0, fastest_rps=100.0)
 
 
 def measure(job: tuple[Plan, str, str]) -> Result:
     """Run one engine in one scenario: `(plan, engine, key of the scenario)`, all of which go to another process."""
     plan, engine, key = job
+    if key in plan.one_by_one():
+        return plan.one_by_one()[key](plan.alone)
     if key in plan.after_promotion():
         return guarded.run(engine, plan.after_promotion()[key], plan.replications)
     return run(engine, ENGINES[engine], plan.scenarios()[key], plan.replications)

@@ -35,19 +35,27 @@ def cases() -> Iterator[Case]:
     """A sick pod in either arm, and none."""
     yield Case("S8 one of five canary pods fails 20 %", Arm.CANARY)
     yield Case("S8 one of five stable pods fails 20 %", Arm.STABLE)
-    yield Case("S8 ten pods, all well", None)
+    yield Case("S8 five pods in each arm, all well", None)
 
 
-def run(case: Case, replications: int, seed: int = 8) -> tuple[Result, float]:
-    """Put our engine through one case of S8; also returns the share of the rollouts in which the right pod was named,
-    or, where all are well, any.
-    """
+@dataclass(frozen=True, slots=True)
+class PodResult(Result):
+    """How rollouts fared whose arms have five pods each."""
+
+    named: float
+    """Share of the replications in which the sick pod was named and no other; where all are well, in which any was."""
+
+
+def run(case: Case, replications: int, seed: int = 8) -> PodResult:
+    """Put our engine through one case of S8."""
     rollouts = [_rollout(case, seed + 1000 * i) for i in range(replications)]
     ends = Counter(rollout.action for rollout in rollouts)
     home = [rollout.ended_s for rollout in rollouts if rollout.action is Action.ROLL_BACK]
     promoted = [rollout.ended_s for rollout in rollouts if rollout.action is Action.PROMOTE]
     bad = [rollout.bad for rollout in rollouts]
-    result = Result(
+    wanted = {_PODS[0]} if case.sick else set()
+    named = [rollout.named == wanted if case.sick else bool(rollout.named) for rollout in rollouts]
+    return PodResult(
         engine="perch",
         scenario=case.name,
         rps=_RPS,
@@ -60,10 +68,8 @@ def run(case: Case, replications: int, seed: int = 8) -> tuple[Result, float]:
         median_s=float(np.median(home or promoted)) if home or promoted else None,
         bad_mean=float(np.mean(bad)),
         bad_p95=float(np.quantile(bad, 0.95, method="higher")),
+        named=sum(named) / replications,
     )
-    wanted = {_PODS[0]} if case.sick else set()
-    named = [rollout.named == wanted if case.sick else bool(rollout.named) for rollout in rollouts]
-    return result, sum(named) / replications
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.decisions.bars import Judgement
 from benchmarks.decisions.guarded import GuardedResult
+from benchmarks.decisions.pods import PodResult
 from benchmarks.decisions.run import Result
 from benchmarks.decisions.scenarios import Scenario
 from rich.table import Table
@@ -71,6 +72,17 @@ def guarded_table(results: Sequence[GuardedResult]) -> Table:
         soft, home = ("" if s is None else f"{s:.0f} s" for s in (r.soft_median_s, r.median_s))
         bad = f"{r.bad_mean:.1f} ({r.bad_p95:.0f})"
         table.add_row(r.key, f"{r.alarmed:.1%}", soft, f"{r.gone_home:.1%} {home}".rstrip(), f"{r.kept:.1%}", bad)
+    return table
+
+
+def alone_table(results: Sequence[Result]) -> Table:
+    """Labels and pods; times of a worse log loss count from the first mature label."""
+    table = _empty("Labels and pods", "scenario", "engine", "rolled back", "promoted", "after", "bad", "pod named")
+    for r in results:
+        after = "" if r.median_s is None else f"{r.median_s:.0f} s"
+        named = f"{r.named:.0%}" if isinstance(r, PodResult) else ""
+        bad = f"{r.bad_mean:.1f} ({r.bad_p95:.0f})"
+        table.add_row(r.scenario, r.engine, f"{r.rolled_back:.1%}", f"{r.promoted:.1%}", after, bad, named)
     return table
 
 

@@ -33,14 +33,14 @@ def test_half_of_the_clicks_are_missed_before_promotion():
 
 
 def test_a_sick_pod_is_named_and_its_version_promoted():
-    result, named = pods.run(case(pods, "S8 one of five canary pods fails 20 %"), replications=4)
-    assert named >= 0.75
+    result = pods.run(case(pods, "S8 one of five canary pods fails 20 %"), replications=4)
+    assert result.named >= 0.75
     assert result.promoted >= 0.75
 
 
 def test_a_sick_pod_of_the_champion_is_named_too():
-    result, named = pods.run(case(pods, "S8 one of five stable pods fails 20 %"), replications=3)
-    assert (named, result.rolled_back) == (1, 0)
+    result = pods.run(case(pods, "S8 one of five stable pods fails 20 %"), replications=3)
+    assert (result.named, result.rolled_back) == (1, 0)
 
 
 @pytest.mark.parametrize("name", ["one reading in five is lost", "arms read a second apart, in an incident"])
