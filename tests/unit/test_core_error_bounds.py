@@ -13,7 +13,8 @@ from perch.rehearsal.rehearse import beginning, rehearse, stand_in
 
 EVEN = Policy(shadow=False, start_weight=0.5, bake_s=1e6)
 """Both arms have half of the traffic, and nothing is promoted."""
-AT_ONE_PERCENT = Policy(shadow=False, start_weight=0.01, max_weight=0.01)
+AT_ONE_PERCENT = Policy(shadow=False, start_weight=0.01, max_weight=0.01, sample_ratio_alpha=1e-6)
+"""So few requests are now and then none at all, which is another test's business."""
 ROLLOUTS = 400
 
 
