@@ -46,7 +46,7 @@ def test_the_weight_is_what_the_budget_affords_at_the_upper_bound_of_harm():
 
 @pytest.mark.parametrize(
     ("harm", "cap"),
-    [(0.051, 0.03), (0.049, 0.08), (0.021, 0.08), (0.019, 0.25), (0.011, 0.25), (0.009, POLICY.max_weight)],
+    [(0.051, 0.03), (0.049, 0.08), (0.021, 0.08), (0.019, 0.3), (0.011, 0.3), (0.009, POLICY.max_weight)],
 )
 def test_the_weight_is_capped_until_gross_harm_is_excluded(harm, cap):
     assert next_weight(cap * 0.9, harm, 0.001, POLICY) == cap

@@ -136,12 +136,24 @@ def test_a_new_pod_begins_without_evidence_and_a_missing_one_keeps_it():
     assert (pods.seen, pods.known["new"].share) == (3, pytest.approx(5 / (7 * 8)))
 
 
-def test_a_pod_that_is_out_of_service_is_not_taken_out_again():
+def test_a_pod_that_is_out_of_service_is_neither_taken_out_nor_waited_for():
     *_, pods = run(np.random.default_rng(3), [GOOD, BAD, GOOD])
     assert pods.culprit(POLICY) == "pod-1"
     pods = after(pods, {"pod-0": counted(20), "pod-1": counted(0), "pod-2": counted(20)})
     assert pods.culprit(POLICY) is None
-    assert pods.suspect(REFERENCE, POLICY) == "pod-1"
+    assert pods.suspect(REFERENCE, POLICY) is None
+
+
+def test_a_pod_is_taken_out_once_and_the_others_start_over():
+    """What they were compared with holds its failures, and of one that goes on nothing more is to be said."""
+    *_, pods = run(np.random.default_rng(3), [GOOD, BAD, GOOD])
+    pods = pods.without("pod-1", now_s=60.0)
+    assert (pods.known, pods.ejected, pods.seen) == ({}, {"pod-1": 60.0}, 3)
+    for _ in range(20):
+        pods = after(pods, {"pod-0": counted(20), "pod-1": counted(20, 10), "pod-2": counted(20)})
+        assert set(pods.known) == {"pod-0", "pod-2"}
+        assert pods.culprit(POLICY) is None
+    assert pods.known["pod-0"].share == pytest.approx(5 / (8 * 9))
 
 
 def test_at_most_fifty_pods_are_known_and_those_in_service_come_first():

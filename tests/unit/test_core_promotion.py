@@ -143,7 +143,6 @@ def test_a_person_is_recorded_as_the_cause_only_where_proof_was_missing():
         assert state.promoted_by is cause
 
 
-@pytest.mark.xfail(strict=True, reason="the rule asks for proof only in a tick in which evidence moved")
 def test_approval_in_a_quiet_second_is_still_approval():
     decisions = follow(ASKING, [*CLEAN, ((2, 0), (2, 0))], {len(CLEAN): Command.PROMOTE})
     assert decisions[-2].sentence.startswith("Proven, and waiting")

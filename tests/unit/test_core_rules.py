@@ -8,7 +8,7 @@ from core_market import ALL_ARMS, GOOD, GRID, LIVE_ONLY, SLO, Market, Version, a
 from perch.core import Cause, Policy, Slo, begin, decide
 from perch.core.events import tally
 from perch.core.types import Action, Arm, Command, Counts, Observation, Phase, Verdict, Weights
-from perch.core.weighing import LATE_MASS, put_to_work
+from perch.core.weighing import LIVE_MASS, put_to_work
 from perch.errors import RolloutError
 
 BAD = Version(error_rate=0.05)
@@ -75,7 +75,7 @@ def test_a_person_promotes_without_proof(policy):
 
 
 def test_a_version_that_is_promoted_already_is_not_promoted_again():
-    started = market(200, policy=replace(LIVE_ONLY, bake_s=30.0))
+    started = market(300, policy=replace(LIVE_ONLY, bake_s=30.0))
     assert started.state.phase is Phase.GUARD
     state, decision = follow(started, Command.PROMOTE)
     assert decision.action is Action.HOLD
@@ -96,7 +96,7 @@ def test_paused_still_rolls_back():
 
 
 def test_paused_is_not_promoted():
-    promoted_s = 200
+    promoted_s = 300
     assert market(promoted_s).state.phase is Phase.GUARD
     assert market(promoted_s, commands={60: Command.PAUSE}).state.phase is Phase.RAMP
 
@@ -213,11 +213,19 @@ def test_the_sentence_says_so_when_the_canary_is_better():
     assert better.decisions[-1].harm_bound < 0
 
 
-def test_when_all_of_the_mixture_is_at_work_no_more_is_bet():
-    state = market(5).state._replace(spent=1.0)
-    assert put_to_work(state, LIVE_ONLY) is state
-    almost = market(5).state._replace(spent=1 - LATE_MASS / 2)
-    assert put_to_work(almost, LIVE_ONLY).spent == 1
+def test_the_mass_for_harm_that_begins_later_never_runs_out():
+    """After k bets 12 / (120 + k) of it is left."""
+    state = market(0).state
+    for k in range(1, 1_000):
+        state = put_to_work(state, LIVE_ONLY)
+        assert 1 - state.spent == pytest.approx(12 / (120 + k))
+
+
+def test_what_waits_for_live_traffic_is_not_spent_in_shadow():
+    mirrored = market(0, policy=Policy(), arms=ALL_ARMS)
+    for _ in range(1_000):
+        mirrored.state = put_to_work(mirrored.state, Policy())
+    assert 1 - mirrored.state.spent > LIVE_MASS
 
 
 def test_a_canary_that_gets_traffic_of_the_champions_is_misrouted():

@@ -13,6 +13,7 @@ from perch.core.types import Action, Cohort, Outcomes, Phase
 
 JUDGED = replace(LIVE_ONLY, external_judge=True)
 WATCHED = replace(LIVE_ONLY, labels=Labels.WATCHED)
+MIRRORED = replace(WATCHED, shadow=True, shadow_s=5.0)
 REQUIRED = replace(LIVE_ONLY, labels=Labels.REQUIRED, bake_s=30.0, margin=0.05)
 FAR_FEWER_CLICKS = Outcomes(cohorts=(Cohort(share=0.5, canary=20, stable=80),))
 AS_MANY_CLICKS = Outcomes(cohorts=(Cohort(share=0.5, canary=100, stable=100),))
@@ -34,6 +35,12 @@ def test_the_parts_of_the_error_probability_add_up_to_one(labels, judge):
     assert sum(part.values()) == pytest.approx(1)
     assert (part[Source.JUDGE] > 0) == judge
     assert (part[Source.PAIRED] > 0) == (part[Source.CLICKS] > 0) == (labels is not Labels.IGNORED)
+
+
+def test_without_a_mirror_there_are_no_pairs_and_clicks_have_all_that_labels_have():
+    alone, beside = (parts(Policy(labels=Labels.WATCHED, shadow=shadow)) for shadow in (False, True))
+    assert alone[Source.PAIRED] == 0
+    assert alone[Source.CLICKS] == pytest.approx(beside[Source.CLICKS] + beside[Source.PAIRED])
 
 
 def test_counts_alone_have_all_of_it():
@@ -59,14 +66,15 @@ def test_nobody_listens_to_a_judge_that_the_policy_does_not_name():
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "deed"),
+    ("policy", "outcomes", "deed"),
     [
-        (FAR_FEWER_CLICKS, "the canary earns over 5 % fewer clicks"),
-        (WORSE_LOSSES, "the canary's log loss is more than"),
+        (WATCHED, FAR_FEWER_CLICKS, "the canary earns over 5 % fewer clicks"),
+        (MIRRORED, FAR_FEWER_CLICKS, "the canary earns over 5 % fewer clicks"),
+        (MIRRORED, WORSE_LOSSES, "the canary's log loss is more than"),
     ],
 )
-def test_labels_convict(outcomes, deed):
-    convicted = market(WATCHED, 120, outcomes=outcomes)
+def test_labels_convict(policy, outcomes, deed):
+    convicted = market(policy, 120, outcomes=outcomes)
     assert (convicted.state.outcome, convicted.state.cause) == (Action.ROLL_BACK, Cause.HARM)
     assert deed in convicted.sentence
     assert convicted.sentence.endswith("needed 100.")

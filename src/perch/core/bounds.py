@@ -10,7 +10,13 @@ Assumed: each request is bad with the same probability, or the bound is read as 
 
 from math import exp, lgamma, log, log1p, pi
 
+import numpy as np
+
+from perch.core.vector import Floats
+
 _PRECISION = 1e-12
+_STEPS = 60  # of many at once: more than any needs
+_ALMOST_ONE = 1.0 - 1e-12
 
 
 def upper_bound(hits: float, trials: int, error: float) -> float:
@@ -33,3 +39,18 @@ def upper_bound(hits: float, trials: int, error: float) -> float:
 def lower_bound(hits: float, trials: int, error: float) -> float:
     """Rate (0 to 1) that the true one undercuts at no time, except with probability `error`; 0 before any trial."""
     return 1.0 - upper_bound(trials - hits, trials, error)
+
+
+def upper_bounds(hits: Floats, trials: Floats, error: float) -> Floats:
+    """`upper_bound` of many at once, shape (n,)."""
+    usable = trials > hits
+    hits, trials = np.where(usable, hits, 0.0), np.where(usable, trials, 1.0)
+    misses = trials - hits
+    log_gamma = np.vectorize(lgamma, otypes=[np.float64])
+    mixture = log_gamma(hits + 0.5) + log_gamma(misses + 0.5) - log_gamma(trials + 1.0) - log(pi) + log(error)
+    rate = -np.expm1(mixture / misses)
+    for _ in range(_STEPS):
+        inner = np.minimum(rate, _ALMOST_ONE)
+        step = (mixture - hits * np.log(inner) - misses * np.log1p(-inner)) / (misses / (1.0 - inner) - hits / inner)
+        rate = inner - step
+    return np.where(usable, rate, 1.0)

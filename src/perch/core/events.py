@@ -40,6 +40,10 @@ class Tally:
         """Requests that ended in an error."""
         return self.hits[FAILED]
 
+    def failures_only(self) -> Self:
+        """The tally as if no answer had been looked at: neither how late it came nor what it scored."""
+        return type(self)(self.finished, 0, 0, (self.failed, *(0,) * (len(self.hits) - 1)))
+
     def __add__(self, other: Self) -> Self:
         return type(self)(
             self.finished + other.finished,

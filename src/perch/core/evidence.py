@@ -159,6 +159,12 @@ class Family:
         after[..., CLEARING:] += mass * self.prior
         return after
 
+    def uncleared(self, wealth: Floats) -> Floats:
+        """Wealth with the bets that clear back at their start."""
+        after = wealth.copy()
+        after[..., :CLEARING] = 1 / len(_MILD_RATIOS)
+        return after
+
     def harm(self, wealth: Floats) -> Floats:
         """Wealth of the bets that blame, by event, shape (events,)."""
         return np.bincount(self.about[CLEARING:], wealth[CLEARING:]).astype(np.float64, copy=False)

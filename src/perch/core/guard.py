@@ -81,6 +81,8 @@ class Guard:
         """The guard with what it has seen so far, as soon as that is twice as much as its rates rest on.
 
         The bounds hold at all times together, so the smallest one holds, too; a rate that creeps up never raises it.
+        **Assumed**: the version's own rate does not double by itself while the guard learns, see
+        `perch.core.weighing.SHARPENS_S`.
         """
         if counted.finished < 2 * self.trials:
             return self

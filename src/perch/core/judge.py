@@ -6,18 +6,10 @@ product over windows is a test supermartingale, and so is the mean over kappa. (
 p-value below 1e-6 counts as 1e-6, which only lowers it: one window is worth at most a factor of 142, and with the tenth
 of the mixture that the judge gets no window convicts alone; two may.
 
-**How its false alarms are bounded.** The judge is one more metric with a fixed share w of the mixture, and the mixture
-ever reaches 1/alpha with a probability of at most alpha, all metrics together, if each p-value is valid given all that
-the other metrics have counted when its window closes: a judge that looks at what no counter shows. A judge of the same
-scores does not meet that. The counters of a window have been weighed when its p-value comes, so one may stop just
-before a verdict that is foretold. Each of the two parts is still valid in its own time. Where w J + (1 - w) C reaches
-1/alpha, J has reached u / (w alpha) or C (1 - u) / ((1 - w) alpha), for any 0 < u < 1; Ville's inequality for each,
-with the best u, bounds the sum by
-
-    alpha (sqrt(w) + sqrt(1 - w))^2 = alpha (1 + 2 sqrt(w (1 - w))) <= 2 alpha,
-
-whatever one knows of the other: 1.6 alpha for w = 0.1. The same goes for labels, whose requests were counted before. Of
-any number of parts it is alpha times the square of the sum of sqrt(w): 2.7 alpha for shares of 0.6, 0.3 and 0.1.
+**How its false alarms are bounded.** The judge convicts by itself, with its part of `Policy.alpha`: see
+`perch.core.sources`. By Ville's inequality it is wrong with a probability of at most that part, however many windows
+are closed; and by the union bound all sources together with at most alpha, whatever the counters of the same requests,
+which were weighed before, foretell of the verdict.
 
 **What breaks it**: windows that overlap, for the same requests are then counted twice; a threshold, a bin or a column
 chosen by looking at the data that are tested; a p-value of "the canary scores as the champion does", where the new

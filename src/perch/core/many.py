@@ -14,25 +14,31 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from perch.core.bounds import upper_bounds
 from perch.core.engine import decide_events
 from perch.core.events import Record, Tally, Tick, event_count
 from perch.core.evidence import CLEARING, Comparable
 from perch.core.guard import AT_REST, grown
 from perch.core.policy import Policy
+from perch.core.ramp import next_weight
 from perch.core.reference import Reference
 from perch.core.sample_ratio import LARGEST_INCREMENT_PER_S, LARGEST_WEALTH, MASS_PER_TICK, PRIOR, RATIOS, SampleRatio
+from perch.core.sources import Source, parts
 from perch.core.state import Batch, Pair, State
 from perch.core.types import Arm, Decision, Phase
 from perch.core.vector import Floats, Vector
 from perch.core.weighing import (
     FEWEST_REQUESTS,
     LATE_INTERVAL_S,
-    LATE_MASS,
+    LIVE_MASS,
     LONGEST_WAIT_S,
+    SHARPENS_S,
     family,
+    late_mass,
     settled_s,
     split_share,
 )
+from perch.errors import RolloutError
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -43,6 +49,7 @@ _FINISHED, _ANSWERED, _SCORED, _FAILED = range(4)
 _EXPOSED = slice(_FINISHED, _FAILED)
 _HITS = slice(_FAILED, None)
 _ALMOST = 1e-9
+_SPARE = 1e-7  # far more than arithmetic in another order can change
 
 
 class Histograms(Protocol):
@@ -101,6 +108,10 @@ class _Fixed:
     tolerated: Floats  # (R, 2)
     incident_until_s: Floats
     sharpens_at: Floats  # requests seen in the canary
+    phase_since_s: Floats
+    before_stage: Ints  # (R, arms, columns)
+    matched_before: Floats  # (R, 2)
+    before_weights: Floats  # requests of both arms
 
     def take(self, rows: Ints | Mask) -> "_Fixed":
         return _Fixed(*(getattr(self, field.name)[rows] for field in fields(self)))
@@ -115,16 +126,22 @@ class Many:
     """Rollouts side by side, all with the same policy and reference, and ticks at the same times."""
 
     def __init__(self, states: Sequence[State], policy: Policy) -> None:
-        """Go on from these states. They have no baseline arm of their own."""
+        """Go on from these states. They have no baseline arm of their own.
+
+        Raises:
+            RolloutError: a policy with labels, a judge or a warm-up, which only `decide` knows.
+        """
+        if parts(policy)[Source.COUNTS] < 1 or policy.warm_up_requests:
+            raise RolloutError("Many rollouts at once know counts only: leave labels, a judge and warm-up to `decide`.")
         self.states = list(states)
         """The rollouts as of the last tick in which a rule was asked; `state` gives the present."""
         self._policy = policy
         self._reference = states[0].reference
         self._family = family(Pair.CANARY_STABLE, Phase.RAMP, self._reference, policy)
-        self._tick = states[0].tick
+        self._tick = max(state.tick for state in states)
         self._columns = _FAILED + event_count(self._reference)
         self._moving = _nothing_moved(len(states), self._columns, len(self._family.about))
-        self._fixed = _nothing_fixed(len(states))
+        self._fixed = _nothing_fixed(len(states), self._columns)
         for i, state in enumerate(states):
             self._load(i, state)
 
@@ -206,7 +223,11 @@ class Many:
         moving.split[i] = ratio.canary, ratio.stable, ratio.expected
         fixed.phase[i], fixed.share[i] = _PHASES.index(state.phase), split_share(state)
         fixed.settled_s[i], fixed.weight[i] = settled_s(state), state.weights.canary
-        fixed.weights_since_s[i] = state.weights_since_s
+        fixed.weights_since_s[i], fixed.phase_since_s[i] = state.weights_since_s, state.phase_since_s
+        for k, arm in enumerate(_ARMS):
+            fixed.before_stage[i, k] = _numbers(state.before_stage.arms.get(arm), self._columns)
+        fixed.matched_before[i] = state.before_stage.matched
+        fixed.before_weights[i] = sum(state.before_weights.arm(arm, self._reference).finished for arm in _ARMS)
         if state.guard:
             moving.detectors[i] = state.guard.detectors
             fixed.tolerated[i] = state.guard.tolerated(state.now_s)
@@ -224,7 +245,8 @@ class Many:
         is_guard = fixed.phase == _GUARD
         has_data = is_ready & (canary[:, _FINISHED] > 0) & (is_guard | (stable[:, _FINISHED] > 0))
         is_late = is_ready & ~is_guard & (present_s - old.spent_s >= LATE_INTERVAL_S)
-        late = np.where(is_late, np.minimum(LATE_MASS, 1 - old.spent), 0.0)
+        reserved = np.where(fixed.phase == _SHADOW, LIVE_MASS, 0.0)
+        late = np.where(is_late, late_mass(1 - old.spent - reserved), 0.0)
         ratios, idle, split = self._split(old, fixed, waiting, waited_s, is_ready)
         new = _Moving(
             seen_s=np.maximum(old.seen_s, now_s),
@@ -256,14 +278,36 @@ class Many:
         at_top = fixed.weight >= policy.max_weight - _ALMOST
         rested = new.now_s - fixed.weights_since_s >= policy.ramp_interval_s
         leaves_shadow = is_shadow & (new.watched_s >= policy.shadow_s)
-        raises = ~is_shadow & ~at_top & rested
+        raises = forward & ~is_shadow & ~at_top & rested
+        raises[raises] = self._may_raise(new.take(raises), fixed.take(raises))
         promotes = ~is_shadow & at_top & (new.watched_s >= policy.bake_s)
         alarms = is_guard & (new.detectors.mean(axis=1) >= policy.guard_quiet_s * (1 - _ALMOST))
-        sharpens = is_guard & (new.seen[:, _CANARY, _FINISHED] >= fixed.sharpens_at)
+        is_young = new.now_s - fixed.phase_since_s <= SHARPENS_S + _ALMOST
+        sharpens = is_guard & is_young & (new.seen[:, _CANARY, _FINISHED] >= fixed.sharpens_at)
         passes = is_guard & is_ready & (new.watched_s >= policy.guard_s)
         by_hand = (fixed.phase == _CONFIRM) | (is_guard & (new.now_s <= fixed.incident_until_s + LONGEST_WAIT_S))
-        go_on = forward & (leaves_shadow | raises | promotes)
-        return np.asarray(convicts | misrouted | starved | go_on | alarms | sharpens | passes | by_hand)
+        go_on = raises | (forward & (leaves_shadow | promotes))
+        lowers = ~is_guard & ~is_shadow & rested & (e_value > policy.freeze_e_value - _ALMOST)
+        return np.asarray(convicts | misrouted | starved | go_on | lowers | alarms | sharpens | passes | by_hand)
+
+    def _may_raise(self, new: _Moving, fixed: _Fixed) -> Mask:
+        """Where the harm bound might allow a larger weight: `rules.raise_weight`, with a little to spare."""
+        policy, stage = self._policy, new.seen - fixed.before_stage
+        canary, stable = stage[:, _CANARY], stage[:, _STABLE]
+        trials, others = (arm[:, _FINISHED].astype(np.float64) for arm in (canary, stable))
+        bad = canary[:, [_FAILED, _FAILED + self._reference.slo_event]].sum(axis=1).astype(np.float64)
+        matched = (new.matched - fixed.matched_before).sum(axis=1)
+        lower = 1.0 - upper_bounds(others - matched, others, policy.beta / 2)
+        harm = upper_bounds(bad, trials, policy.beta / 2) - lower * others / np.maximum(trials, 1.0)
+        held_s = new.now_s - fixed.weights_since_s
+        rates = (new.seen[:, :, _FINISHED].sum(axis=1) - fixed.before_weights) / held_s
+        return np.array(
+            [
+                next_weight(weight, bound - _SPARE, rate, policy) > weight
+                for weight, bound, rate in zip(*map(np.ndarray.tolist, (fixed.weight, harm, rates)), strict=True)
+            ],
+            dtype=bool,
+        )
 
     def _matched(self, canary: Ints, stable: Ints) -> Floats:
         bad = stable[:, [_FAILED, _FAILED + self._reference.slo_event]]
@@ -334,10 +378,22 @@ def _nothing_moved(rollouts: int, columns: int, bets: int) -> _Moving:
     )
 
 
-def _nothing_fixed(rollouts: int) -> _Fixed:
-    share, settled_s, weight, changed_s, incident_s, sharpens_at = np.zeros((6, rollouts))
-    phase, tolerated = np.zeros(rollouts, np.int64), np.full((rollouts, 2), 0.5)
-    return _Fixed(phase, share, settled_s, weight, changed_s, tolerated, incident_s, sharpens_at)
+def _nothing_fixed(rollouts: int, columns: int) -> _Fixed:
+    share, settled_s, weight, changed_s, incident_s, sharpens_at, since_s, before_weights = np.zeros((8, rollouts))
+    return _Fixed(
+        phase=np.zeros(rollouts, np.int64),
+        share=share,
+        settled_s=settled_s,
+        weight=weight,
+        weights_since_s=changed_s,
+        tolerated=np.full((rollouts, 2), 0.5),
+        incident_until_s=incident_s,
+        sharpens_at=sharpens_at,
+        phase_since_s=since_s,
+        before_stage=np.zeros((rollouts, len(_ARMS), columns), np.int64),
+        matched_before=np.zeros((rollouts, 2)),
+        before_weights=before_weights,
+    )
 
 
 _RATIO_ROW, _PRIOR_ROW = np.array(RATIOS), np.array(PRIOR)

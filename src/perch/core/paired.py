@@ -22,7 +22,7 @@ where most differences are; the loss of power is below 1 %.
 **Assumed**: labels are matched at an age that was fixed before (see `loss`); one request does not foretell the next
 one's d, beyond what the arms share; and `delta` is fixed before the pairs are seen. The mean that is tested is that of
 the cut difference: a canary that is rarely, but monstrously, wrong loses at most 3 nats a time. Score counts that are
-weighed earlier may foretell d; what that can cost is bounded in `perch.core.judge`.
+weighed earlier may foretell d; so they convict by themselves: see `perch.core.sources`.
 """
 
 from collections.abc import Sequence

@@ -36,6 +36,9 @@ _MOST_PODS = 50
 _SOUND = 10.0
 _SUSPICIOUS = 3.0
 _FEWEST_REQUESTS = 4  # for each pod, in a batch
+_START_MASS = 0.9
+_LATE_BATCHES = 30  # between two bets on harm that begins now
+_LATE_PACE = (1 - _START_MASS) * 120
 _EVEN = 5  # the larger, the more evenly the first pods share the error probability
 
 
@@ -52,26 +55,39 @@ class Pod:
     rest: Vector
     """Wealth on "the arm without this pod is worse than the other arm"."""
 
+    spent: float = _START_MASS
+    """Mass of both mixtures over change times that is at work."""
+
+    batches: int = 0
     in_service: bool = True
     """Whether it finished requests in the last batch."""
+
+    is_compared: bool = False
+    """Whether the rest of its arm did so, too: without that nothing tells them apart."""
 
     @property
     def e_value(self) -> float:
         """Evidence that the pod is worse than the rest of its arm; 1 means none."""
-        return blaming(self.own.array)
+        return blaming(self.own.array) + 1 - self.spent
 
     @property
     def rest_is_sound(self) -> bool:
         """Whether there is hardly any evidence against the arm without this pod."""
-        return blaming(self.rest.array) < _SOUND
+        return blaming(self.rest.array) + 1 - self.spent < _SOUND
 
     def after(self, counted: Tally, rest: Tally, other: Tally, family: Family) -> Self:
         """The pod after a batch, with the counts of the rest of its arm and of the other arm."""
+        is_due = self.batches % _LATE_BATCHES == _LATE_BATCHES - 1
+        late = (1 - self.spent) ** 2 / (_LATE_PACE + 1 - self.spent) if is_due else 0.0
+        own, to_rest = family.more(self.own.array, late), family.more(self.rest.array, late)
         return replace(
             self,
-            own=Vector(family.bet(self.own.array, comparable(counted, rest))),
-            rest=Vector(family.bet(self.rest.array, comparable(rest, other))),
+            own=Vector(family.bet(own, comparable(counted, rest))),
+            rest=Vector(family.bet(to_rest, comparable(rest, other))),
+            spent=self.spent + late,
+            batches=self.batches + 1,
             in_service=counted.finished > 0,
+            is_compared=counted.finished > 0 and rest.finished > 0,
         )
 
 
@@ -91,6 +107,10 @@ class Pods:
     other: Tally | None = None
     """What the other arm counted meanwhile; `None`: nothing."""
 
+    ejected: Mapping[str, float] = field(default_factory=dict)
+    """Pods that were to be taken out, and when, in seconds of the rollout's clock. Nothing is said of them any more:
+    one that goes on counts as its version's."""
+
     def after(self, pods: Mapping[str, Tally], other: Tally, reference: Reference, policy: Policy) -> Self:
         """Evidence after a tick in which the sources of both arms answered.
 
@@ -101,6 +121,7 @@ class Pods:
             reference: The events of the rollout.
             policy: How many times as often a pod may fail, or be slow, as the others.
         """
+        pods = {name: counted for name, counted in pods.items() if name not in self.ejected}
         if not pods:
             return self
         waiting = {**self.waiting, **{name: _sum(self.waiting.get(name), counted) for name, counted in pods.items()}}
@@ -109,11 +130,9 @@ class Pods:
             return gathered
         return gathered.weighed(reference, policy)
 
-    def without(self, name: str) -> Self:
-        """Forget a pod that has been taken out."""
-        known = {other: pod for other, pod in self.known.items() if other != name}
-        waiting = {other: counted for other, counted in self.waiting.items() if other != name}
-        return replace(self, known=known, waiting=waiting)
+    def without(self, name: str, now_s: float) -> Self:
+        """Start over without a pod that is to be taken out: what the others are compared with holds its failures."""
+        return type(self)(seen=self.seen, ejected={**self.ejected, name: now_s})
 
     def culprit(self, policy: Policy) -> str | None:
         """Name the pod that is proven to be worse than the rest of its arm, if the arm without it is not in doubt."""
@@ -124,22 +143,23 @@ class Pods:
         """Name the pod that may be to blame: worse than the rest by 3 to 1 so far, and the rest is not in doubt.
 
         When an arm's evidence has reached its threshold, a suspect is a reason to wait a few responses for the verdict.
-        That is no proof, so it looks at what was counted just now, too. It may be a pod that is out of service already.
+        That is no proof, so it looks at what was counted just now, too. A pod that serves alone cannot be told from its
+        version, and is no reason.
         """
         now = self.weighed(reference, policy) if self.waiting else self
-        return _worst({name: pod for name, pod in now.known.items() if pod.e_value >= _SUSPICIOUS})
+        return _worst({name: pod for name, pod in now.known.items() if pod.is_compared and pod.e_value >= _SUSPICIOUS})
 
     def weighed(self, reference: Reference, policy: Policy) -> Self:
         """Evidence with the counts that wait, of which there must be some."""
         family = core_family(reference, policy)
         arm = reduce(add, self.waiting.values())
         nothing = arm - arm
-        start = Vector(family.start(1.0))
+        start = Vector(family.start(_START_MASS))
         known = {}
         for name, pod in self._with_new(start).items():
             counted = self.waiting.get(name, nothing)
             known[name] = pod.after(counted, arm - counted, self.other or nothing, family)
-        return type(self)(known, seen=self.seen + len(known.keys() - self.known.keys()))
+        return type(self)(known, self.seen + len(known.keys() - self.known.keys()), ejected=self.ejected)
 
     def _with_new(self, start: Vector) -> dict[str, Pod]:
         """The known pods and the new ones, by name; where there is no place for all, without those that are missing."""

@@ -158,14 +158,14 @@ class Policy:
     """Whether a judge from outside (drift of predictions, canary against champion) gets a part of the evidence."""
 
     warm_up_requests: int = 0
-    """The canary's first requests are not weighed, this many in the shadow stage or, without one, in live traffic: a
-    cold process is slow once."""
+    """Latency and scores are not weighed until the canary has finished this many requests, in the shadow stage or,
+    without one, in live traffic: a cold process is slow once. Failures count from the first request on."""
 
     pod_alpha: float = 0.001
     """Error probability of the test that one pod of an arm is worse than the others; it is taken out, and its version
     not blamed."""
 
-    sample_ratio_alpha: float = 0.001
+    sample_ratio_alpha: float = 0.002
     """Error probability of the test that the canary receives the share of requests that it was given."""
 
     require_approval: bool = False
@@ -204,7 +204,3 @@ class Policy:
         _check_intervals(self)
         if self.start_weight > self.max_weight:
             raise ValueError(f"start_weight ({self.start_weight:g}) is above max_weight ({self.max_weight:g})")
-        if self.max_weight + self.baseline_share > 1:
-            raise ValueError(
-                f"max_weight ({self.max_weight:g}) and baseline_share ({self.baseline_share:g}) add up to more than 1"
-            )

@@ -17,7 +17,7 @@ from perch.core.types import Arm
 _CAPS = (
     (0.05, 0.03),
     (0.02, 0.08),
-    (0.01, 0.25),
+    (0.01, 0.3),
 )  # while harm above the first cannot be excluded, no more than the second
 _BUDGET_SHARE = 0.001  # of the requests of one reaction, where that is more than the policy's budget
 
@@ -63,5 +63,9 @@ def next_weight(weight: float, harm: float, requests_per_s: float, policy: Polic
     reaction = requests_per_s * policy.ramp_interval_s
     budget = max(policy.harm_budget, _BUDGET_SHARE * reaction)
     affordable = budget / (reaction * harm) if reaction * harm > 0 else inf
-    cap = next((cap for bound, cap in _CAPS if harm > bound), policy.max_weight)
-    return max(weight, min(2 * weight, affordable, cap, policy.max_weight))
+    return max(weight, min(2 * weight, affordable, cap(harm, policy)))
+
+
+def cap(harm: float, policy: Policy) -> float:
+    """Largest share of the traffic while a harm of this size cannot be excluded."""
+    return next((cap for bound, cap in _CAPS if harm > bound), policy.max_weight)

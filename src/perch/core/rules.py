@@ -14,8 +14,10 @@ from perch.core.situation import Situation
 from perch.core.sources import Source
 from perch.core.state import Cause, Pair, State
 from perch.core.types import Action, Arm, Command, Phase, Verdict
+from perch.core.weighing import LONGEST_WAIT_S
 
 _LEAST_RAISE = 1e-9
+_RETREAT = 4.0
 
 
 class Move(NamedTuple):
@@ -76,15 +78,19 @@ def champion_harms(s: Situation) -> Move | None:
 def canary_harms(s: Situation) -> Move | None:
     """Roll back when the evidence that the canary harms reaches `1 / alpha`; also while paused.
 
-    Where one of its pods is under suspicion and the others are not, a few responses more tell which of the two it is.
+    Where one of its pods is under suspicion and the others are not, a few responses more tell which of the two it is;
+    the verdict waits for them half a minute and no longer.
     """
     if s.e_value < s.threshold:
         return None
     if s.loudest is not Source.COUNTS:
         return end(s, Action.ROLL_BACK, Cause.HARM, sentences.harm_by(s.loudest, s))
     suspect = s.state.pods[Arm.CANARY].suspect(s.state.reference, s.policy) if Arm.CANARY in s.state.pods else None
-    if suspect is not None:
-        return Move(s.state, Action.HOLD, Verdict.UNDECIDED, sentences.suspected(s, suspect))
+    doubted_s = s.state.now_s if s.state.doubted_s is None else s.state.doubted_s
+    if suspect is not None and s.state.now_s - doubted_s < LONGEST_WAIT_S:
+        return Move(
+            s.state._replace(doubted_s=doubted_s), Action.HOLD, Verdict.UNDECIDED, sentences.suspected(s, suspect)
+        )
     return end(s, Action.ROLL_BACK, Cause.HARM, sentences.harm(s, Pair.CANARY_STABLE))
 
 
@@ -135,12 +141,31 @@ def go_live(s: Situation) -> Move | None:
 
 def promote(s: Situation) -> Move | None:
     """Promote on positive proof, after the bake; where the policy says so, only once a person has approved."""
-    if not _is_proven(s):
+    if not (_may_go_forward(s) and _is_proven(s)):
         return None
     if s.policy.require_approval:
         sentence = f"Proven, and waiting for a person's approval to promote: {sentences.standing(s)}."
         return Move(s.state, Action.HOLD, Verdict.HEALTHY, sentence)
     return _promoted(s, "Promoted")
+
+
+def lower_weight(s: Situation) -> Move | None:
+    """Take three quarters of the weight back while harm is likely but not proven, once a reaction time.
+
+    A failure of a small canary tells more than one of a large one, and fewer users see it. Which share is in force
+    follows from the past alone, so the evidence stays what it is.
+    """
+    weight, lower = s.state.weights.canary, max(s.state.weights.canary / _RETREAT, s.policy.start_weight)
+    rested = s.state.now_s - s.state.weights_since_s >= s.policy.ramp_interval_s
+    if s.state.paused or not rested or s.e_value <= s.policy.freeze_e_value or lower >= weight - _LEAST_RAISE:
+        return None
+    return Move(
+        transitions.reweigh(s.state, s.policy, lower),
+        Action.RAMP,
+        Verdict.UNDECIDED,
+        f"Lowered from {sentences.percent(weight)} to {sentences.percent(lower)} of the traffic until it is clear:"
+        f" {sentences.standing(s)}.",
+    )
 
 
 def raise_weight(s: Situation) -> Move | None:
@@ -188,7 +213,10 @@ def _promoted(s: Situation, how: str) -> Move:
 
 
 def _is_proven(s: Situation) -> bool:
-    if s.state.phase is not Phase.RAMP or not (_has_baked(s) and _may_go_forward(s) and s.not_inferior()):
+    """Whether the whole record proves it; a person may say so in a second in which nothing moves, too."""
+    if s.state.phase is not Phase.RAMP or s.e_value > s.policy.freeze_e_value:
+        return False
+    if not (_has_baked(s) and s.not_inferior()):
         return False
     return s.policy.labels is not Labels.REQUIRED or s.labels_are_cleared
 

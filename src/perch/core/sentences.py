@@ -101,11 +101,6 @@ def odds(e_value: float) -> str:
     return f"{e_value:,.0f} to 1" if e_value >= 10 else f"{e_value:.2g} to 1"
 
 
-def capitalised(sentence: str) -> str:
-    """The sentence with a capital letter and a full stop."""
-    return f"{sentence[0].upper()}{sentence[1:]}."
-
-
 def _deed(event: int, reference: Reference) -> str:
     if event == FAILED:
         return "failed"

@@ -38,10 +38,11 @@ class Source(StrEnum):
 def parts(policy: Policy) -> Mapping[Source, float]:
     """Each source's part of `Policy.alpha`; they add up to 1."""
     labels = 0.0 if policy.labels is Labels.IGNORED else _LABELS
+    paired = labels * _PAIRED if policy.shadow else 0.0  # without a shadow no request is scored twice
     judge = _JUDGE if policy.external_judge else 0.0
     return {
         Source.COUNTS: 1 - labels - judge,
-        Source.PAIRED: labels * _PAIRED,
-        Source.CLICKS: labels * (1 - _PAIRED),
+        Source.PAIRED: paired,
+        Source.CLICKS: labels - paired,
         Source.JUDGE: judge,
     }

@@ -130,7 +130,10 @@ class State(NamedTuple):
     """`seen` as it was when the weights were last changed."""
 
     warmed: int
-    """The canary's requests that were not weighed, for it was cold."""
+    """The canary's requests whose latency and scores were not weighed, for it was cold."""
+
+    doubted_s: float | None
+    """Since when a verdict waits for that of a single pod; `None`: it does not."""
 
     comparisons: Mapping[Pair, Vector]
     """Wealth on each bet about a pair of arms: see `perch.core.evidence.Family`."""

@@ -11,9 +11,10 @@ from perch.core.paired import Paired
 from perch.core.policy import Labels, Policy, Slo
 from perch.core.reference import Reference
 from perch.core.sample_ratio import SampleRatio
-from perch.core.state import Batch, Cause, State
+from perch.core.state import Batch, Cause, Pair, State
 from perch.core.types import Action, Arm, Phase, Weights
-from perch.core.weighing import LIVE_MASS, START_MASS, fresh_comparisons, put_to_work
+from perch.core.vector import Vector
+from perch.core.weighing import LIVE_MASS, START_MASS, family, fresh_comparisons, put_to_work
 
 
 def begin(policy: Policy, slo: Slo, reference: Reference, arms: Collection[Arm], now_s: float) -> State:
@@ -53,6 +54,7 @@ def begin(policy: Policy, slo: Slo, reference: Reference, arms: Collection[Arm],
         before_live=Record(),
         before_weights=Record(),
         warmed=0,
+        doubted_s=None,
         comparisons=fresh_comparisons(phase, reference, policy, mass, has_baseline=has_baseline),
         spent=mass,
         spent_s=now_s,
@@ -72,13 +74,16 @@ def go_live(state: State, policy: Policy) -> State:
     """From shadow to the first live weight.
 
     The evidence goes on: mirrored or live, it answers the same question, and each increment is valid by itself. A
-    part of the mass waited for this moment, for what only live traffic shows.
+    part of the mass waited for this moment, for what only live traffic shows. That the canary does no harm has to be
+    proven of live traffic alone.
     """
     weights = _live_weights(state, policy, policy.start_weight, mirror=_mirror(policy))
     live = _enter(state, Phase.RAMP, weights)._replace(
         before_stage=state.before_stage, before_live=state.seen, watched_s=0.0
     )
-    return put_to_work(live, policy, LIVE_MASS)
+    bets = family(Pair.CANARY_STABLE, Phase.RAMP, state.reference, policy)
+    wealth = Vector(bets.uncleared(live.comparisons[Pair.CANARY_STABLE].array))
+    return put_to_work(live._replace(comparisons={**live.comparisons, Pair.CANARY_STABLE: wealth}), policy, LIVE_MASS)
 
 
 def reweigh(state: State, policy: Policy, canary: float) -> State:
@@ -96,7 +101,9 @@ def eject(state: State, policy: Policy, arm: Arm, pod: str) -> State:
     mass = 1.0 if state.phase is Phase.CONFIRM else START_MASS
     fresh = fresh_comparisons(state.phase, state.reference, policy, mass, has_baseline=state.has_baseline)
     return state._replace(
-        pods={**state.pods, arm: state.pods[arm].without(pod)},
+        pods={**state.pods, arm: state.pods[arm].without(pod, state.now_s)},
+        doubted_s=None,
+        batch=Batch(since_s=state.now_s),
         comparisons=fresh if state.comparisons else {},
         spent=mass if state.comparisons else state.spent,
         spent_s=state.now_s,

@@ -5,6 +5,7 @@ at a lucky moment would be hidden inside a single increment.
 """
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from perch.core.events import Tallies, Tally, Tick, added, nothing, tally
 from perch.core.evidence import Family, comparable, core_family, full_family
@@ -15,7 +16,7 @@ from perch.core.reference import Reference
 from perch.core.sample_ratio import SampleRatio
 from perch.core.state import Batch, Pair, State
 from perch.core.types import Arm, Command, Observation, Outcomes, Phase
-from perch.core.vector import Vector
+from perch.core.vector import Floats, Vector
 
 FEWEST_REQUESTS = 10
 LONGEST_WAIT_S = 30.0
@@ -24,13 +25,19 @@ START_MASS = 0.9
 """Share of the mixture over change times that bets on harm from the start."""
 LIVE_MASS = 0.2
 """What of it waits for live traffic where a shadow stage comes first: for harm that no mirrored request shows."""
-LATE_MASS = (1 - START_MASS) / 120
+_LATE_PACE = (1 - START_MASS) * 120
+
+SHARPENS_S = 3 * 3600.0
+"""How long a guard learns the version's own rates: for longer they follow the time of day."""
 
 _SETTLING_S = 2.0
 _PAUSED: Mapping[Command | None, bool] = {Command.PAUSE: True, Command.RESUME: False}
 _COMPARED = frozenset({Arm.CANARY, Arm.STABLE})
 _BEFORE_PROMOTION = (Phase.SHADOW, Phase.RAMP)
 _CANARY_ALONE = frozenset({Arm.CANARY})
+
+
+Share = TypeVar("Share", float, Floats)
 
 
 def needed(phase: Phase) -> frozenset[Arm]:
@@ -52,9 +59,10 @@ def tick_of(observation: Observation, phase: Phase, reference: Reference) -> Tic
         if arm is not left_out:
             name = Arm.CANARY if arm is Arm.SHADOW else arm
             arms[name] = tally(counts, reference) if counts is not None else None
-    pods = {
-        arm: {name: tally(counts, reference) for name, counts in by_name.items()}
+    pods: dict[Arm, Mapping[str, Tally]] = {
+        Arm.CANARY if arm is Arm.SHADOW else arm: {name: tally(counts, reference) for name, counts in by_name.items()}
         for arm, by_name in observation.pods.items()
+        if arm is not left_out
     }
     return Tick(
         observation.tick,
@@ -73,9 +81,11 @@ def advance(state: State, tick: Tick, policy: Policy) -> tuple[State, bool]:
     present = {arm: counted for arm, counted in tick.arms.items() if counted is not None}
     is_down, warmed = len(present) < len(tick.arms), state.warmed
     if warmed < policy.warm_up_requests and Arm.CANARY in present:
-        warmed, present = warmed + present[Arm.CANARY].finished, {}
-    if tick.outcomes or tick.judgements or (tick.pods and not is_down):
-        state = _with_the_rest(state, tick, policy)
+        warmed += present[Arm.CANARY].finished
+        present = {arm: counted.failures_only() for arm, counted in present.items()}
+    if tick.outcomes or tick.judgements or tick.pods or state.pods:
+        present = {arm: counted - _on_the_way_out(state, tick, arm, now_s) for arm, counted in present.items()}
+        state = _with_the_rest(state, tick, policy, is_down=is_down)
     waiting = state._replace(
         tick=tick.number,
         seen_s=max(tick.now_s, state.seen_s),
@@ -89,8 +99,22 @@ def advance(state: State, tick: Tick, policy: Policy) -> tuple[State, bool]:
     return _weighed(waiting, policy) if is_ready else waiting, is_ready
 
 
-def _with_the_rest(state: State, tick: Tick, policy: Policy) -> State:
-    """The state after labels, a judge's windows and the counts of single pods."""
+def _on_the_way_out(state: State, tick: Tick, arm: Arm, now_s: float) -> Tally:
+    """What pods counted that were ejected just now: it takes a while until no request reaches them."""
+    ejected = state.pods[arm].ejected if arm in state.pods else {}
+    late = (
+        counted
+        for name, counted in tick.pods.get(arm, {}).items()
+        if name in ejected and now_s - ejected[name] < LONGEST_WAIT_S
+    )
+    return sum(late, nothing(state.reference))
+
+
+def _with_the_rest(state: State, tick: Tick, policy: Policy, *, is_down: bool) -> State:
+    """The state after labels, a judge's windows and the counts of single pods.
+
+    An arm that is told as one again has no pods to tell apart.
+    """
     outcomes, delta = tick.outcomes or Outcomes(), policy.tolerated_loss * (state.reference.champion_loss or 0.0)
     watches = policy.labels is not Labels.IGNORED
     knows_scale = state.reference.champion_loss is not None
@@ -98,7 +122,7 @@ def _with_the_rest(state: State, tick: Tick, policy: Policy) -> State:
         clicks=state.clicks.after(outcomes.cohorts, policy.tolerated_click_loss) if watches else state.clicks,
         paired=state.paired.after(outcomes.paired, delta) if watches and knows_scale else state.paired,
         judge=state.judge.after(tick.judgements) if policy.external_judge else state.judge,
-        pods={**state.pods, **{arm: _pods(state, tick, arm, policy) for arm in _COMPARED if tick.pods.get(arm)}},
+        pods=state.pods if is_down else {arm: _pods(state, tick, arm, policy) for arm in _COMPARED if arm in tick.pods},
     )
 
 
@@ -118,7 +142,7 @@ def _weighed(state: State, policy: Policy) -> State:
     arms, now_s = state.batch.arms, state.now_s
     has_data = all(arm in arms and arms[arm].finished for arm in needed(state.phase))
     begins = state.phase in _BEFORE_PROMOTION and now_s - state.spent_s >= LATE_INTERVAL_S
-    late = min(LATE_MASS, 1 - state.spent) if begins else 0.0
+    late = late_mass(1 - state.spent - _reserved(state)) if begins else 0.0
     return state._replace(
         comparisons={
             pair: _compared(wealth, arms, pair, family(pair, state.phase, state.reference, policy), late)
@@ -135,11 +159,21 @@ def _weighed(state: State, policy: Policy) -> State:
     )
 
 
-def put_to_work(state: State, policy: Policy, mass: float = LATE_MASS) -> State:
-    """Bet further mass on harm that begins now: at intervals, and whenever the canary's part changes."""
-    mass = min(mass, 1 - state.spent)
-    if mass <= 0 or not state.comparisons:
-        return state
+def late_mass(idle: Share) -> Share:
+    """How much of the idle mass is bet on harm that begins now. After k times 12 / (120 + k) is left.
+
+    So it never runs out: harm that begins after hours costs a logarithm more, and no more.
+    """
+    return idle * idle / (_LATE_PACE + idle)
+
+
+def _reserved(state: State) -> float:
+    return LIVE_MASS if state.phase is Phase.SHADOW else 0.0
+
+
+def put_to_work(state: State, policy: Policy, mass: float | None = None) -> State:
+    """Bet further mass on harm that begins now: whenever the canary's part changes; by default as much as is due."""
+    mass = late_mass(1 - state.spent - _reserved(state)) if mass is None else mass
     comparisons = {
         pair: Vector(family(pair, state.phase, state.reference, policy).more(wealth.array, mass))
         for pair, wealth in state.comparisons.items()
@@ -196,6 +230,8 @@ def _guard(state: State, policy: Policy) -> Guard | None:
     if state.phase is Phase.CONFIRM:
         return state.guard.relieved(canary, state.reference)
     watched = state.guard.watched(canary, state.reference, state.now_s, state.now_s - state.batch.since_s)
+    if state.now_s - state.phase_since_s > SHARPENS_S:
+        return watched
     before = state.seen.since(state.before_stage).arm(Arm.CANARY, state.reference)
     return watched.sharpened(before + canary, state.reference, policy)
 
