@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from perch.core import Policy, begin, decide, dumps, reference
 from perch.core.many import Many
+from perch.core.policy import Labels
 from perch.core.types import Action, Arm, Counts, Observation, Phase
+from perch.errors import RolloutError
 from perch.rehearsal.market import GRID, SLO, Behaviour, Market, Split, Traffic, always
 
 ROLLOUTS = 5
@@ -150,6 +152,15 @@ def test_rollouts_may_go_on_from_anywhere():
     assert not through.running.all()
     for i in range(12):
         assert_same(again.state(i), through.state(i))
+
+
+@pytest.mark.parametrize(
+    "only_alone", [{"labels": Labels.WATCHED}, {"external_judge": True}, {"warm_up_requests": 10}]
+)
+def test_what_only_one_rollout_alone_can_do_is_refused(only_alone):
+    policy = replace(LIVE, **only_alone)
+    with pytest.raises(RolloutError, match="leave labels, a judge and warm-up to `decide`"):
+        Many([begin(policy, SLO, REFERENCE, {Arm.STABLE, Arm.CANARY}, 0.0)], policy)
 
 
 def test_where_all_have_ended_nothing_is_asked():

@@ -4,8 +4,10 @@ from dataclasses import replace
 from functools import reduce
 from operator import add
 
-from core_market import LIVE_ONLY, Market, Version, always
+from core_market import GOOD, LIVE_ONLY, Market, Version, always
 from perch.core import Cause
+from perch.core.events import added
+from perch.core.pods import Pods
 from perch.core.types import Action, Arm, Counts, Phase
 
 PODS = tuple(f"pod-{i}" for i in range(5))
@@ -90,6 +92,64 @@ def test_while_one_pod_is_under_suspicion_the_verdict_on_its_version_waits():
         assert all(d.action is Action.HOLD and d.e_value >= 100 for d in waits)
         waited += len(waits)
     assert waited
+
+
+def test_the_verdict_waits_for_one_pod_half_a_minute_and_no_longer(monkeypatch):
+    """Whatever makes one of the pods look worse, and never so much that it is taken out."""
+    monkeypatch.setattr(Pods, "suspect", lambda *_: "pod-1")
+    monkeypatch.setattr(Pods, "culprit", lambda *_: None)
+    market = Podded(sick=None, canary=always(SICK))
+    market.run(200)
+    waits = [d for d in market.decisions if d.sentence.startswith("Waiting for a few more responses")]
+    assert market.state.cause is Cause.HARM
+    assert len(waits) == 30
+
+
+def test_an_ejected_pods_last_requests_are_left_out_and_one_that_stays_counts_for_its_version():
+    class Stubborn(Podded):
+        """Nobody takes the pod out."""
+
+        def step(self):
+            decision = super().step()
+            self.out = set()
+            return decision
+
+    market = Stubborn()
+    market.run(200, until=lambda _: bool(market.ejections()))
+    ejected_s, before = market.state.now_s, market.state.seen.arms[Arm.CANARY]
+    assert set(market.state.pods[Arm.CANARY].ejected) == {"pod-2"}
+    market.run(25)
+    assert market.state.outcome is None
+    late = added({Arm.CANARY: market.state.seen.arms[Arm.CANARY]}, market.state.batch.arms)[Arm.CANARY] - before
+    answered = sum(seen.arms[Arm.CANARY].requests for seen in market.observations[-25:])
+    assert 0.7 * answered < late.finished < 0.9 * answered
+    assert late.failed <= 0.01 * late.finished
+    assert market.run(200).cause is Cause.HARM
+    assert market.state.now_s - ejected_s > 30
+    assert len(market.ejections()) == 1
+
+
+def test_an_arm_whose_pods_are_told_no_more_is_one_arm_again():
+    market = Podded(sick=None)
+    market.run(5)
+    assert set(market.state.pods) == {Arm.CANARY}
+    market.edit = lambda observation: observation
+    market.run(1)
+    assert market.state.pods == {}
+
+
+def test_a_sick_pod_of_the_shadow_is_taken_out_of_the_canary():
+    def mirrored(observation):
+        names = {name: SICK if name == "pod-2" else GOOD for name in PODS if name not in market.out}
+        pods = {name: version.serve(20, market.rng) for name, version in names.items()}
+        total = reduce(add, pods.values(), Counts.none(market.reference.grid))
+        return replace(observation, arms={**observation.arms, Arm.SHADOW: total}, pods={Arm.SHADOW: pods})
+
+    market = Podded(policy=replace(POLICY, shadow=True, shadow_s=300.0), edit=mirrored)
+    market.run_until_one_is_out()
+    assert market.out == {"pod-2"}
+    assert market.state.phase is Phase.SHADOW
+    assert "of the canary" in market.ejections()[0].sentence
 
 
 def test_a_promoted_version_keeps_its_place_when_one_of_its_pods_falls_sick():

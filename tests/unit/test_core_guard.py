@@ -1,14 +1,16 @@
+from dataclasses import replace
 from itertools import pairwise
 from math import comb, exp
 
 import numpy as np
 import pytest
 
-from perch.core import Policy, Slo, reference
+from core_market import GOOD, LIVE_ONLY, Market
+from perch.core import Cause, Policy, Slo, decide, reference, transitions
 from perch.core.bounds import upper_bound
 from perch.core.events import tally
 from perch.core.guard import Guard, _log_likelihood_ratio, _odds_scaled, arm_guard, bounded_rates, grown
-from perch.core.types import Counts
+from perch.core.types import Arm, Counts, Observation
 from perch.signals.names import grid
 
 SLO = Slo(latency_p99_ms=100.0)
@@ -135,6 +137,22 @@ def test_the_guard_never_loosens_however_a_rate_creeps_up():
         watching = after
     assert total.failed / total.finished > 20 * 0.002
     assert watching.rates[0] <= 0.002
+
+
+def test_the_guard_learns_for_three_hours_for_then_the_time_of_day_changes_what_is_normal():
+    policy = replace(LIVE_ONLY, guard_s=6 * 3600.0)
+    market = Market(policy=policy, rps=1.0)
+    market.run(1, until=lambda _: True)
+    market.state = transitions.promote(market.state, policy, Cause.PERSON)
+    trials = []
+    for _ in range(380):
+        many = {arm: GOOD.serve(n, market.rng) for arm, n in ((Arm.CANARY, 2_940), (Arm.STABLE, 60))}
+        observation = Observation(market.state.tick + 1, market.state.seen_s + 30.0, many)
+        market.state, _ = decide(market.state, observation, policy)
+        trials.append((market.state.now_s - market.state.phase_since_s, market.state.guard.trials))
+    assert max(at for at, _ in trials) > 11_000
+    assert {n for at, n in trials if at > 10_900} == {n for at, n in trials if 10_770 < at <= 10_800}
+    assert len({n for at, n in trials if at <= 10_800}) > 5
 
 
 def test_the_more_the_guard_has_seen_the_sooner_it_rings():

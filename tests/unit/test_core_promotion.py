@@ -8,8 +8,10 @@ import pytest
 from core_market import GRID, LIVE_ONLY, SLO, TWO_ARMS, Market, Version, always
 from perch.core import Cause, Policy, begin, decide, reference
 from perch.core.events import Tick, tally
+from perch.core.evidence import cleared
 from perch.core.ramp import _CAPS
 from perch.core.situation import Situation
+from perch.core.state import Pair
 from perch.core.types import Action, Arm, Command, Counts, Observation, Phase, Verdict
 from perch.core.weighing import advance
 
@@ -141,6 +143,15 @@ def test_a_person_is_recorded_as_the_cause_only_where_proof_was_missing():
             arms = {Arm.CANARY: answers(*canary), Arm.STABLE: answers(*stable)}
             state, _ = decide(state, Observation(number, number + 1.0, arms, command), ASKING)
         assert state.promoted_by is cause
+
+
+def test_what_is_proven_of_mirrored_requests_is_not_proven_of_live_ones():
+    mirroring = Market(policy=replace(Policy(), shadow_s=120.0))
+    mirroring.run(119)
+    assert max(cleared(mirroring.state.comparisons[Pair.CANARY_STABLE].array)) > 10
+    mirroring.run(30, until=lambda state: state.phase is Phase.RAMP)
+    assert mirroring.state.phase is Phase.RAMP
+    assert cleared(mirroring.state.comparisons[Pair.CANARY_STABLE].array) == pytest.approx((1, 1))
 
 
 def test_approval_in_a_quiet_second_is_still_approval():
