@@ -50,8 +50,9 @@ def main() -> int:
     write([result for result in alone if isinstance(result, PodResult)], _RESULTS / "pods.json", PodResult)
     if quick:
         console.print(
-            f"Quick: {plan.replications} replications ({plan.alone} of S3 and S8) of {plan.longest_s} simulated seconds, at {plan.fastest_rps:g}"
-            " requests a second only. Shares below some percent are noise; what takes longer shows as held."
+            f"Quick: {plan.harmless} replications ({plan.alone} of S3 and S8) of {plan.longest_s} simulated seconds,"
+            f" at {plan.fastest_rps:g} requests a second only. Shares below some percent are noise; what takes longer"
+            " shows as held."
         )
     took_s = time.monotonic() - began_s
     console.print(f"{len(results)} results in {took_s:.0f} s, written to {os.path.relpath(_RESULTS)}")

@@ -6,7 +6,8 @@ ln(1/alpha) nats, of which a request of the canary brings KL(faulty, good) on av
 """
 
 from functools import cache
-from math import ceil, log
+from itertools import count
+from math import log
 
 from benchmarks.decisions.perch import LIVE, Perch, champion
 from benchmarks.decisions.rollouts import End
@@ -38,12 +39,20 @@ def canary_part(share: float, ratio: float) -> float:
     return share * ratio / (share * ratio + 1 - share)
 
 
-def least_failures(share: float) -> int:
-    """Failures without which the split test convicts nobody, where the canary has `share` of the requests.
+def most_odds(failures: int) -> float:
+    """Most evidence that so many failures of the canary's bring our bets, which do not know the harm before.
 
-    One of the canary's gains ln(1/pi(rho0)) at most, and one of the champion's nothing.
+    It is what they bring if all of the mixture is at work and the champion fails never, as the canary's share goes to
+    0: a bet on the ratio rho gains ln(rho / rho0) of a failure there, and less at any larger share, be it configured or
+    observed in a batch. Bets on other events stay as they are.
     """
-    return ceil(_NEEDED / -log(canary_part(share, LIVE.tolerated_ratio)))
+    parts = _bets_on_failures()
+    return 1 + sum(part * ((ratio / LIVE.tolerated_ratio) ** failures - 1) for ratio, part in parts.items())
+
+
+def least_failures() -> int:
+    """Failures without which our bets convict nobody who does nothing but fail, at whatever share of the traffic."""
+    return next(failures for failures in count(1) if most_odds(failures) >= 1 / LIVE.alpha)
 
 
 def nats_per_failure(share: float, ratio: float) -> float:
@@ -63,11 +72,15 @@ def nats_of_ignorance(ratio: float) -> float:
     """What it costs at most, in nats, that event, ratio and beginning of the harm are not known before: ln of the part
     of the evidence that bets on failures at the nearest ratio from the start.
     """
+    parts = _bets_on_failures()
+    return -log(START_MASS * parts[min(parts, key=lambda alternative: abs(log(alternative / ratio)))])
+
+
+def _bets_on_failures() -> dict[float, float]:
+    """The part of the mixture that bets on failures, by their ratio."""
     family = full_family(champion(), LIVE)
     tests = range(CLEARING, len(family.event))
-    parts = {family.alternative[k] + 1: family.prior[k - CLEARING] for k in tests if family.event[k] == FAILED}
-    nearest = min(parts, key=lambda alternative: abs(log(alternative / ratio)))
-    return -log(START_MASS * parts[nearest])
+    return {family.alternative[k] + 1: family.prior[k - CLEARING] for k in tests if family.event[k] == FAILED}
 
 
 @cache
@@ -87,12 +100,12 @@ def share_when_bad(error_rate: float, rps: float) -> float:
 
 def why_above_floor(error_rate: float, rps: float, most: float) -> str:
     """Why our engine's mean number of bad responses is above `most`: the bound that forbids less, or what they are."""
-    start, ratio = LIVE.start_weight, error_rate / GOOD.error_rate
-    if (least := least_failures(start)) > most:
-        gain = -log(canary_part(start, LIVE.tolerated_ratio))
+    ratio = error_rate / GOOD.error_rate
+    if (least := least_failures()) > most:
         return (
-            f"forbidden by the start at {percent(start)} of the traffic: a failure there adds at most {gain:.2f} nats"
-            f" of the {_NEEDED:.2f} needed, so the split test takes at least {least} failures"
+            "forbidden by not knowing event and size of the harm before: fewer than"
+            f" {least} failures bring our bets at most {most_odds(least - 1):.0f} to 1 of the {1 / LIVE.alpha:.0f} to 1"
+            " needed, however small the canary's share of the traffic"
         )
     share = share_when_bad(error_rate, rps)
     nats, unknown = nats_per_failure(share, ratio), nats_of_ignorance(ratio)

@@ -14,8 +14,11 @@ from benchmarks.decisions.scenarios import Scenario, after_promotion, scenarios
 class Plan:
     """Which scenarios, how often and how long."""
 
-    replications: int
-    """Rollouts of each engine in each scenario."""
+    harmful: int
+    """Rollouts of each engine in each scenario in which the canary harms."""
+
+    harmless: int
+    """The same, where it does not: more, for a share of 1 % is asked for."""
 
     alone: int
     """Rollouts of S3 and S8, which run one at a time."""
@@ -42,14 +45,34 @@ class Plan:
         """Those of the guard, by their keys: whole, or not at all."""
         return {scenario.key: scenario for scenario in after_promotion() if scenario.duration_s <= self.longest_guard_s}
 
+    def replications(self, scenario: Scenario) -> int:
+        """Rollouts of an engine in a scenario."""
+        return self.harmful if scenario.harmful else self.harmless
+
     def one_by_one(self) -> Mapping[str, Callable[[int], Result]]:
         """Labels and pods, which no array of counts holds, by their names."""
         late = {case.name: partial(labels.run, case) for case in labels.cases()}
         return {**late, **{case.name: partial(pods.run, case) for case in pods.cases()}}
 
 
-FULL = Plan(replications=1000, alone=200, longest_s=3600, longest_guard_s=21_600, slowest_rps=1.0, fastest_rps=1000.0)
-QUICK = Plan(replications=100, alone=4, longest_s=1500, longest_guard_s=900, slowest_rps=100.0, fastest_rps=100.0)
+FULL = Plan(
+    harmful=400,
+    harmless=1000,
+    alone=80,
+    longest_s=3600,
+    longest_guard_s=21_600,
+    fastest_rps=1000.0,
+    slowest_rps=1.0,
+)
+QUICK = Plan(
+    harmful=100,
+    harmless=100,
+    alone=4,
+    longest_s=1500,
+    longest_guard_s=900,
+    fastest_rps=100.0,
+    slowest_rps=100.0,
+)
 
 
 def measure(job: tuple[Plan, str, str]) -> Result:
@@ -58,5 +81,7 @@ def measure(job: tuple[Plan, str, str]) -> Result:
     if key in plan.one_by_one():
         return plan.one_by_one()[key](plan.alone)
     if key in plan.after_promotion():
-        return guarded.run(engine, plan.after_promotion()[key], plan.replications)
-    return run(engine, ENGINES[engine], plan.scenarios()[key], plan.replications)
+        promoted = plan.after_promotion()[key]
+        return guarded.run(engine, promoted, plan.replications(promoted))
+    scenario = plan.scenarios()[key]
+    return run(engine, ENGINES[engine], scenario, plan.replications(scenario))

@@ -91,17 +91,23 @@ def bars_table(judgements: Sequence[Judgement]) -> Table:
     table = _empty("Bars", "what", "engine", "limit", "measured", "met", "where")
     for judgement in judgements:
         bar, worst = judgement.bar, judgement.worst
-        if worst is None:
-            table.add_row(bar.asked, bar.engine, bar.limit, "", "not run", "")
-        else:
-            met = "yes" if judgement.met else "NO"
-            table.add_row(bar.asked, bar.engine, bar.limit, f"{judgement.figure:.4g}", met, worst.key)
+        figure = "" if judgement.figure is None else f"{judgement.figure:.4g}"
+        measured = ", ".join(filter(None, (figure, judgement.too_few)))
+        table.add_row(bar.asked, bar.engine, bar.limit, measured, _met(judgement), worst.key if worst else "")
     return table
+
+
+def _met(judgement: Judgement) -> str:
+    if judgement.worst is None:
+        return "not run"
+    if judgement.missed:
+        return "NO"
+    return "yes" if judgement.met else "partly run"
 
 
 def missed(judgements: Sequence[Judgement]) -> list[str]:
     """A sentence for each bar that was missed: what forbids to meet it, as far as that is known."""
-    return [f"{j.bar.asked}: {j.bar.why_missed()}." for j in judgements if j.worst and not j.met]
+    return [f"{j.bar.asked}, {j.bar.engine}: {j.too_few or j.bar.why_missed()}." for j in judgements if j.missed]
 
 
 def _empty(title: str, *columns: str) -> Table:

@@ -127,6 +127,6 @@ def test_quiet_hours_have_no_alarm():
 def test_a_job_of_the_guard_is_one_of_the_plan():
     assert set(QUICK.after_promotion()) == {STEP.key, INCIDENT.key}
     assert FULL.after_promotion()[QUIET.key].duration_s == 6 * 3600
-    found = measure((replace(QUICK, replications=3), "perch", STEP.key))
+    found = measure((replace(QUICK, harmful=3), "perch", STEP.key))
     assert asdict(found) == asdict(guarded.run("perch", STEP, 3))
     assert np.isclose(found.rolled_back, 1)
