@@ -32,10 +32,17 @@ def test_half_of_the_clicks_are_missed_before_promotion():
     assert (result.rolled_back, result.promoted) == (1, 0)
 
 
-def test_a_sick_pod_is_named_and_its_version_promoted():
-    result = pods.run(case(pods, "S8 one of five canary pods fails 20 %"), replications=4)
-    assert result.named >= 0.75
-    assert result.promoted >= 0.75
+def test_six_requests_to_each_pod_do_not_tell_one_from_its_version_which_goes_home_early():
+    result = pods.run(case(pods, "S8 one of five canary pods fails 20 %"), replications=8)
+    assert result.rolled_back + result.promoted == 1
+    assert result.named <= result.promoted
+    assert result.bad_p95 <= 10
+
+
+def test_a_version_is_promoted_only_without_its_sick_pod():
+    result = pods.run(case(pods, "S8 one of five canary pods fails 20 %, first weight 10 %"), replications=8)
+    assert result.rolled_back + result.promoted == 1
+    assert 0 < result.named == result.promoted
 
 
 def test_a_sick_pod_of_the_champion_is_named_too():
