@@ -1,12 +1,13 @@
 """Writes what the reference says of the code, from the code: `python docs/generate.py`.
 
-Each page of `docs/reference/` is written by hand but for its generated blocks, which stand between two comments,
-`<!-- generated: NAME -->` and `<!-- end -->`. Tables are taken from the types and their docstrings, so a setting
-cannot exist and be missing here. `tests/golden/test_reference.py` compares.
+Each page is written by hand but for its generated blocks, which stand between two comments, `<!-- generated: NAME -->`
+and `<!-- end -->`. Tables are taken from the types and their docstrings, so a setting cannot exist and be missing here;
+figures of the benchmarks from their results. `tests/golden/test_reference.py` compares.
 """  # noqa: INP001  a script, no package
 
 import ast
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
@@ -25,7 +26,9 @@ from perch.settings import ModelService, schema
 from perch.signals import names
 from perch.ui import record
 
-REFERENCE = Path(__file__).with_name("reference")
+DOCS = Path(__file__).parent
+RESULTS = DOCS.parent / "benchmarks" / "results"
+PAGES = (*sorted((DOCS / "reference").glob("*.md")), DOCS / "explanation" / "decisions.md", DOCS.parent / "README.md")
 
 _BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _NO_BOUND = 1e9
@@ -41,8 +44,8 @@ _UNITS = {
 
 
 def pages() -> Iterator[tuple[Path, str]]:
-    """Yield each page of the reference that has generated blocks, with the text that it should have."""
-    for path in sorted(REFERENCE.glob("*.md")):
+    """Yield each page that has generated blocks, with the text that it should have."""
+    for path in PAGES:
         text = path.read_text(encoding="utf-8")
         renewed = _BLOCK.sub(lambda block: f"{block[1]}{BLOCKS[block['name']]()}\n{block[3]}", text)
         if _BLOCK.search(text):
@@ -235,6 +238,84 @@ def exit_codes() -> str:
     return f"```text\n{inspect.cleandoc(tree)}\n```"
 
 
+# --- results of the benchmarks --------------------------------------------------------------------------------------
+
+_ENGINES = {
+    "perch": "Perch, live only",
+    "perch-shadow": "Perch, shadow first",
+    "flagger": "Flagger, documented",
+    "flagger-10s-x2": "Flagger, 10 s x 2",
+    "argo": "Argo Rollouts, documented",
+    "argo-1m": "Argo Rollouts, 1 min",
+    "sagemaker": "SageMaker's alarm",
+    "kayenta": "Kayenta, 20 min x 3",
+    "z-test": "z-test, peeked",
+}
+_HARMS = {
+    "0.1 → 1 % errors": ("S1 errors 0.1 % to 1 %", 100),
+    "0.1 → 5 %": ("S1 errors 0.1 % to 5 %", 100),
+    "0.1 → 5 %, 1,000 rps": ("S1 errors 0.1 % to 5 %", 1000),
+    "latency x 1.5, bursts": ("S2 latency x1.5, bursts", 100),
+    "errors grow to 5 %": ("S5 errors grow to 5 % from 60 to 660 s", 100),
+}
+_GOOD = {
+    "none, 10 rps": ("S0 no fault", 10),
+    "none": ("S0 no fault", 100),
+    "none, 2 % errors": ("S0 no fault, base error 2 %", 100),
+    "bursts": ("S0 no fault, bursts", 100),
+}
+
+
+def peers() -> str:
+    """Bad responses, and false rollbacks, of every engine in the scenarios that tell most."""
+    results = json.loads((RESULTS / "decisions.json").read_text(encoding="utf-8"))
+    found = {(r["engine"], r["scenario"], r["rps"]): r for r in results}
+
+    def rows(cases: Mapping[str, tuple[str, float]], cell: Callable[[Any], str]) -> Iterator[tuple[str, ...]]:
+        for engine, title in _ENGINES.items():
+            yield title, *(cell(found[engine, *case]) for case in cases.values())
+
+    harm = table(("a canary that harms: bad responses, caught, after", *_HARMS), rows(_HARMS, _harmful))
+    good = table(("a canary that is as good: rolled back within the hour", *_GOOD), rows(_GOOD, _harmless))
+    return f"{harm}\n\n{good}"
+
+
+def _harmful(result: Mapping[str, Any]) -> str:
+    caught = result["rolled_back"] + result["aborted"]
+    if not caught:
+        return f"{_digits(result['bad_mean'])}, never caught"
+    part = "" if caught > _ALL else f", {caught:.0%} caught".replace("%", " %")
+    return f"{_digits(result['bad_mean'])}{part}, {result['median_s']:,.0f} s"
+
+
+_ALL = 0.995
+
+
+def _harmless(result: Mapping[str, Any]) -> str:
+    return f"{result['rolled_back']:.1%}".replace("%", " %")
+
+
+def _digits(number: float) -> str:
+    return f"{number:,.1f}" if number < 100 else f"{number:,.0f}"
+
+
+def robustness() -> str:
+    """What each broken assumption costs."""
+    results = json.loads((RESULTS / "robustness.json").read_text(encoding="utf-8"))
+    rows = (
+        (
+            r["flaw"],
+            f"{r['same_rolled_back']:.1%}".replace("%", " %"),
+            f"{r['worse_rolled_back']:.0%}, {r['worse_bad_mean']:.1f} bad".replace("%", " %"),
+            r["remedy"],
+        )
+        for r in results
+    )
+    return table(
+        ("broken by", "identical canary rolled back", "canary with 5 % errors rolled back", "what to do"), rows
+    )
+
+
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "declaration": declaration,
     "cli": cli,
@@ -242,6 +323,8 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "headers": headers,
     "report": report,
     "exit-codes": exit_codes,
+    "peers": peers,
+    "robustness": robustness,
 }
 
 

@@ -92,7 +92,8 @@ class Policy:
     alpha: float = 0.01
     """Bound on the probability that a canary as good as the champion is found to harm before promotion, all metrics and
     every look together. Each confirmation after an alarm of the guard, and the comparison of the champion with the
-    baseline, has one of its own; so has the split of the traffic: `sample_ratio_alpha`."""
+    baseline, has one of its own; so has the split of the traffic, `sample_ratio_alpha`, and each pod that is taken
+    out, `pod_alpha`."""
 
     tolerated_ratio: float = 1.25
     """A canary may fail, or be slow, this many times as often as the champion before it counts as harm."""
@@ -126,7 +127,8 @@ class Policy:
     Above 2,000 requests in a reaction time it is 0.1 % of them."""
 
     freeze_e_value: float = 5.0
-    """The weight is not raised, and nothing is promoted, while the evidence of harm is above this."""
+    """While the evidence of harm is above this, nothing is promoted and no weight is raised: a part of it is taken
+    back."""
 
     bake_s: float = 120.0
     """Shortest time with live traffic before promotion."""
@@ -163,7 +165,7 @@ class Policy:
 
     pod_alpha: float = 0.001
     """Error probability of the test that one pod of an arm is worse than the others; it is taken out, and its version
-    not blamed."""
+    not blamed. Only where the metrics tell pods apart."""
 
     sample_ratio_alpha: float = 0.002
     """Error probability of the test that the canary receives the share of requests that it was given."""
