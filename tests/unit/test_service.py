@@ -1,5 +1,7 @@
 import asyncio
 from dataclasses import replace
+from errno import ENOSPC
+from itertools import pairwise
 
 import pytest
 
@@ -10,7 +12,7 @@ from perch.core.types import Action, Arm, Command, Phase, Weights
 from perch.errors import PlatformError, RegistryError, RolloutError
 from perch.rollout import service as service_module
 from perch.rollout.backtest import backtest
-from perch.rollout.ledger import entries, read
+from perch.rollout.ledger import Ledger, entries, read
 from perch.rollout.story import story
 from service_world import FAST, World, register
 
@@ -197,6 +199,38 @@ def test_a_crash_between_routing_and_recording_serves_no_harm_again(world, monke
     monkeypatch.setattr(service_module, "save", save)
     world.start()
     assert world.tick().action is Action.ROLL_BACK
+
+
+def test_a_weight_goes_down_even_where_nothing_can_be_written(world, monkeypatch):
+    world.release(2, replace(FAST, shadow=False))
+    while world.router.weights().canary < 0.1:
+        world.tick()
+    world.behaviour[2] = Version(error_rate=0.5)
+
+    def full(*_, **__):
+        raise OSError(ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "_append", full)
+        for _ in range(10):
+            with pytest.raises(OSError, match="No space left"):
+                world.tick()
+    assert world.router.weights().canary == 0
+    assert world.tick().action is Action.ROLL_BACK
+    assert world.service.status().outcome is Action.ROLL_BACK
+
+
+def test_a_weight_is_routed_once_a_tick_and_not_at_all_where_it_stays(world, monkeypatch):
+    world.release(2)
+    routed, route = [], world.router.route
+
+    def counting(*to):
+        routed.append(to)
+        route(*to)
+
+    monkeypatch.setattr(world.router, "route", counting)
+    world.run_out()
+    assert all(before != after for before, after in pairwise(routed))
 
 
 def test_replaying_the_ledger_decides_the_same_bit_for_bit(world):

@@ -147,7 +147,7 @@ class Service:
 
         Raises:
             RolloutError: another rollout is in progress, the version is the champion already or quarantined, or
-                too many rollouts came home of late; or the policy requires labels that nobody collects.
+                too many rollouts came home of late; or the policy asks for labels or a judge that nobody has.
             RegistryError: the version is unknown.
         """
         async with self._releasing:
@@ -217,11 +217,14 @@ class Service:
         return self._standing.rolling
 
     async def tick(self, now_s: float) -> Decision | None:
-        """See what was counted, decide, act and record; `None` when no rollout is in progress."""
+        """See what was counted, decide, act and record; `None` when no rollout is in progress.
+
+        What fails on the way is taken again by the next tick, under the same number unless its state was saved.
+        """
         async with self._moving:
             before = self._standing.attempt
             decision = None if before is None or before.done else await self._move(before, now_s)
-            await self._route(self._standing)
+            await self._route(self._standing)  # a weight that goes up, and what failed before
             await self._settle()
             return decision
 
@@ -249,14 +252,16 @@ class Service:
             e_value=decision.e_value,
         )
         self._settled = self._settled and after.entitled == before.entitled and not after.done
-        ledger = self._ledger(after)
+        standing, ledger = self._standing.after(after), self._ledger(after)
+        if after.state.weights.canary <= before.state.weights.canary:
+            await self._route(standing)  # before anything is written: a full disk must not keep a harm in traffic
         ledger.tick(Tick.of(observation, decision, after))
         for pod in decision.eject:
             told = await take_out(pod, self._ports.fleet, before, observation)
             ledger.note(now_s, told)
             self._notify(told)
-        await self._act(before, after)
-        if self._command is command:  # kept until it is acted on: an error on the way must not lose it
+        self._remember(standing)
+        if self._command is command:  # kept until it is recorded: an error on the way must not lose it
             self._command = None
         if after.done:
             self._notify(f"Rollout {after.name} has ended. {after.sentence}")
@@ -271,16 +276,6 @@ class Service:
         return ledger_file(self._folder, name)
 
     # --- what a tick does -------------------------------------------------------------------------------------------
-
-    async def _act(self, before: Attempt, after: Attempt) -> None:
-        """Route and record, in the order that is safe for the direction of the change."""
-        standing = self._standing.after(after)
-        if after.state.weights.canary <= before.state.weights.canary:
-            await self._route(standing)
-            self._remember(standing)
-        else:
-            self._remember(standing)
-            await self._route(standing)
 
     async def _settle(self) -> None:
         """Bring roles, quarantine and processes in line with the record; what fails is tried again at the next tick."""
@@ -368,8 +363,8 @@ class Service:
         return {source: totals for source, totals in read.items() if totals is not None}
 
     def _remember(self, standing: Standing) -> None:
-        self._standing = standing
         save(standing, self._file)
+        self._standing = standing  # only what is saved: else a restart would go back by more than one tick
 
     def _ledger(self, attempt: Attempt) -> Ledger:
         return Ledger(self.ledger_file(attempt.name))
