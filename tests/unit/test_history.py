@@ -1,5 +1,6 @@
 """What the ledgers of a service tell of its past, and what its next release makes of that."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -89,6 +90,68 @@ def test_a_ledger_that_cannot_be_read_hides_no_other(world):
     assert [rollout.name for rollout in past.rollouts] == ["v3-1"]
     assert len(past.unreadable) == 1
     assert "ledger schema 1" in past.unreadable[0]
+
+
+def damage(path, place, change):
+    """Change the entry at this place."""
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    change(entries[place])
+    path.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+
+
+@pytest.mark.parametrize(
+    ("place", "change"),
+    [
+        (0, lambda begin: begin["attempt"]["state"].pop("reference")),
+        (0, lambda begin: begin["attempt"]["state"].update(started_s=1e300)),
+        (0, lambda begin: begin["attempt"]["state"].update(started_s=float("nan"))),
+        (0, lambda begin: begin["attempt"]["state"].update(started_s=10**400)),
+        (0, lambda begin: begin["attempt"]["policy"].update(alpha=2.0)),
+        (0, lambda begin: begin.update(attempt=[])),
+        (-1, lambda tick: tick.pop("decision")),
+        (-1, lambda tick: tick.update(decision="hold")),
+        (-1, lambda tick: tick.update(outcome="lost")),
+        (-1, lambda tick: tick["observation"].update(now_s=1e300)),
+    ],
+)
+def test_a_damaged_ledger_is_told_in_a_sentence_beside_the_others(world, place, change):
+    called_back(world, 2)
+    called_back(world, 3)
+    path = world.service.ledger_file("v2-1")
+    damage(path, place, change)
+    past = history(world.folder)
+    assert [rollout.name for rollout in past.rollouts] == ["v3-1"]
+    assert [sentence.partition(" ")[0] for sentence in past.unreadable] == [str(path)]
+    with pytest.raises(RolloutError, match=f"^{path} (is damaged|cannot be read): "):
+        read(path)
+
+
+def test_a_folder_in_place_of_a_ledger_hides_no_other(world):
+    called_back(world, 2)
+    (world.folder / "rollouts" / "v3-1" / "ledger.jsonl").mkdir(parents=True)
+    past = history(world.folder)
+    assert [rollout.name for rollout in past.rollouts] == ["v2-1"]
+    assert "v3-1" in past.unreadable[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda entry: entry.pop("decision"),
+        lambda entry: entry["decision"].pop("weights"),
+        lambda entry: entry.update(decision="hold"),
+        lambda entry: entry["decision"].update(weights=[1]),
+        lambda entry: entry["observation"].update(now_s=1e300),
+        lambda entry: entry["observation"].update(now_s="noon"),
+    ],
+)
+def test_the_story_of_a_damaged_ledger_is_told_up_to_there_and_ends_with_a_sentence(world, change):
+    path = world.service.ledger_file(called_back(world, 2))
+    damage(path, -1, change)
+    told = story(path)
+    assert next(told).startswith("Rollout v2-1")
+    with pytest.raises(RolloutError, match=f"^{path} is damaged: an entry does not hold what it should"):
+        list(told)
 
 
 def test_the_last_ledger_is_that_of_the_rollout_that_began_last(world):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from errno import ENOSPC
 
 import pytest
 
@@ -9,7 +10,8 @@ from core_market import Version
 from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
 from perch.core.types import Action, Arm, Phase
-from perch.errors import PlatformError, RolloutError
+from perch.errors import RolloutError
+from perch.rollout import service as service_module
 from perch.rollout.backtest import backtest
 from perch.rollout.ledger import SCHEMA, Ledger, entries, read, read_ends
 from perch.rollout.story import story
@@ -76,21 +78,25 @@ def test_a_note_may_say_anything(tmp_path):
     assert list(story(ledger.path)) == [f"00:16:40  note      {said}"]
 
 
-def test_a_tick_that_failed_on_the_way_is_taken_again_and_the_replay_follows(world, monkeypatch):
+@pytest.mark.parametrize(("failures", "restarted"), [(1, False), (1, True), (3, False), (3, True)])
+def test_a_tick_that_failed_on_the_way_is_taken_again_and_the_replay_follows(world, monkeypatch, failures, restarted):
     world.behaviour[2] = Version(error_rate=0.3)
     path = world.service.ledger_file(world.release(2, replace(FAST, shadow=False)))
-    route = world.router.route
+    world.tick()
 
-    def refuse(*_):
-        raise PlatformError("Envoy does not answer.")
+    def full(*_):
+        raise OSError(ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(world.router, "route", refuse)
-    with pytest.raises(PlatformError):
-        world.run_out()
-    monkeypatch.setattr(world.router, "route", route)
+    with monkeypatch.context() as patch:
+        patch.setattr(service_module, "save", full)
+        for _ in range(failures):
+            with pytest.raises(OSError, match="No space left"):
+                world.tick()
+    if restarted:
+        world.start()
     world.run_out()
     numbers = [entry["observation"]["tick"] for entry in entries(path) if entry["kind"] == "tick"]
-    assert len(numbers) == len(set(numbers)) + 1
+    assert len(numbers) == len(set(numbers)) + failures
     record = read(path)
     assert [tick.observation.tick for tick in record.ticks] == sorted(set(numbers))
     assert backtest(record, record.attempt.policy).exact
@@ -177,6 +183,24 @@ def test_what_is_no_ledger_of_this_schema_is_refused_with_its_path(world, change
     edited(path, change)
     with pytest.raises(RolloutError, match=f"^{path}.*{says}"):
         reading(path)
+
+
+@pytest.mark.parametrize(
+    ("mixed", "says"),
+    [
+        (lambda begin, ticks: [begin, *ticks, begin], "it tells a second time how a rollout began"),
+        (lambda begin, ticks: [begin, *ticks, ticks[0]], "tick 1 stands behind tick 3"),
+        (lambda begin, ticks: [begin, ticks[1], ticks[0], ticks[2]], "tick 1 stands behind tick 2"),
+    ],
+    ids=["begun twice", "again from the start", "swapped"],
+)
+def test_a_ledger_whose_entries_are_out_of_order_is_refused(world, mixed, says):
+    path = rolled_out(world, 3)
+    begin, *others = path.read_text().splitlines(keepends=True)
+    ticks = [line for line in others if '"kind": "tick"' in line]
+    path.write_text("".join(mixed(begin, ticks)))
+    with pytest.raises(RolloutError, match=f"^{path} is damaged: {says}"):
+        read(path)
 
 
 def test_a_ledger_without_a_whole_line_holds_no_rollout(tmp_path):

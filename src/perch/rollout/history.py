@@ -82,7 +82,7 @@ def history(folder: Path) -> History:
     for path in sorted(folder.glob("rollouts/*/ledger.jsonl")):
         try:
             found.append(Summary.of(read_ends(path)))
-        except RolloutError as error:
+        except (RolloutError, OSError) as error:
             unreadable.append(str(error))
     found.sort(key=lambda summary: summary.began_s, reverse=True)
     return History(tuple(found), tuple(unreadable))

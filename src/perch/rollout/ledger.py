@@ -24,6 +24,8 @@ T = TypeVar("T")
 SCHEMA = 2
 """Layout of the entries. A ledger of another one is refused: its ticks would be read as something they were not."""
 
+_LAST_S = 253_402_300_799.0  # of the year 9999: a later time has no date
+
 
 @dataclass(frozen=True, slots=True)
 class Levels:
@@ -147,15 +149,23 @@ def read(path: Path) -> Record:
     later one counts.
 
     Raises:
-        RolloutError: it holds no rollout, a line is no entry, or it has another schema.
+        RolloutError: it holds no rollout or two, a line is no entry, its ticks are out of order, or it has another
+            schema.
     """
-    attempt, ticks = None, {}
+    attempt: Attempt | None = None
+    ticks: dict[int, Tick] = {}
+    last = 0
     for entry in entries(path):
         if entry["kind"] == "begin":
+            if attempt is not None:
+                raise damaged(path, "it tells a second time how a rollout began")
             attempt = _attempt(entry, path)
         elif entry["kind"] == "tick":
             tick = _tick(entry, path)
-            ticks[tick.observation.tick] = tick
+            if tick.observation.tick < last:
+                raise damaged(path, f"tick {tick.observation.tick} stands behind tick {last}")
+            last = tick.observation.tick
+            ticks[last] = tick
     if attempt is None:
         raise _empty(path)
     return Record(attempt, tuple(ticks.values()), cut_short=_whole_bytes(path) < path.stat().st_size)
@@ -197,18 +207,32 @@ def _entry(line: bytes, where: str, path: Path) -> dict[str, Any]:
 
 
 def _attempt(entry: dict[str, Any], path: Path) -> Attempt:
-    return _typed(Attempt, entry.get("attempt"), path)
+    attempt = _typed(Attempt, entry.get("attempt"), path)
+    _check_time(attempt.state.started_s, path)
+    return attempt
 
 
 def _tick(entry: dict[str, Any], path: Path) -> Tick:
-    return _typed(Tick, {key: value for key, value in entry.items() if key not in {"schema", "kind"}}, path)
+    tick = _typed(Tick, {key: value for key, value in entry.items() if key not in {"schema", "kind"}}, path)
+    _check_time(tick.observation.now_s, path)
+    return tick
 
 
 def _typed(kind: type[T], content: object, path: Path) -> T:
     try:
         return loads(kind, json.dumps(content))
-    except RolloutError as error:
+    except (RolloutError, ValueError, OverflowError) as error:  # the latter two: values that cannot be meant
         raise RolloutError(f"{path} cannot be read: {error}") from None
+
+
+def _check_time(time_s: float, path: Path) -> None:
+    if not 0 <= time_s <= _LAST_S:
+        raise damaged(path, f"{time_s:g} s after 1970 is no time that has a date")
+
+
+def damaged(path: Path, how: str) -> RolloutError:
+    """The error of a ledger that Perch did not write so; `how` says what is wrong with it."""
+    return RolloutError(f"{path} is damaged: {how}. Take it from a backup, or move its folder away.")
 
 
 def _empty(path: Path) -> RolloutError:

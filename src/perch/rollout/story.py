@@ -4,11 +4,22 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from perch.rollout.ledger import entries
+from perch.rollout.ledger import damaged, entries
 
 
 def story(path: Path) -> Iterator[str]:
-    """The lines of a ledger that tell something new: the begin, each change of mind or weight, the end, and notes."""
+    """The lines of a ledger that tell something new: the begin, each change of mind or weight, the end, and notes.
+
+    Raises:
+        RolloutError: the ledger cannot be read; what stands before the place has been told by then.
+    """
+    try:
+        yield from _story(path)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
+        raise damaged(path, f"an entry does not hold what it should ({type(error).__name__}: {error})") from error
+
+
+def _story(path: Path) -> Iterator[str]:
     last: tuple[object, ...] = ()
     for entry in entries(path):
         match entry["kind"]:
