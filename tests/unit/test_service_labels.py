@@ -136,6 +136,12 @@ def test_a_release_that_requires_labels_which_nobody_collects_is_refused(world):
     assert not world.service.rolling
 
 
+def test_a_release_that_counts_on_a_judge_whom_nobody_hears_is_refused(world):
+    with pytest.raises(RolloutError, match=r"externalJudge: true.*no platform of Perch hands on judgements"):
+        world.release(2, replace(FAST, external_judge=True))
+    assert not world.service.rolling
+
+
 @pytest.mark.parametrize(
     ("collects", "policy", "log_loss", "untested"),
     [

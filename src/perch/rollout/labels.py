@@ -11,7 +11,12 @@ from perch.signals.labels import Arrivals, Comparison
 
 
 def check(policy: Policy, source: LabelSource | None) -> None:
-    """Refuse a policy whose promotion waits for labels that nobody has; raises `RolloutError`."""
+    """Refuse a policy that counts on evidence which nobody brings; raises `RolloutError`."""
+    if policy.external_judge:
+        raise RolloutError(
+            "The policy says `externalJudge: true`, and no platform of Perch hands on judgements yet, so a part of "
+            "alpha would lie idle. Leave it out."
+        )
     if policy.labels is Labels.REQUIRED and source is None:
         raise RolloutError(
             "The policy says `labels: required`, and nobody collects outcomes here, so it would never promote. Declare "
