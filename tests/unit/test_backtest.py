@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from core_market import Version
-from perch.core.types import Action, Phase
+from perch.core.policy import Labels
+from perch.core.types import Action, Cohort, Outcomes, Phase
 from perch.errors import RolloutError
 from perch.rollout import service as service_module
-from perch.rollout.backtest import backtest, promotion
+from perch.rollout.backtest import backtest, promotion, untried
 from perch.rollout.ledger import read
 from recorded import recorded
 from service_world import FAST
@@ -95,6 +96,30 @@ def test_a_laxer_policy_may_not_have_ended_when_the_record_did(bad):
     assert result.replayed[-1].tick == result.recorded[-1].tick
     assert result.replayed[-1].outcome is None
     assert result.departure[0] == result.recorded[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"alpha": 0.2}, None),
+        ({"labels": Labels.WATCHED}, "Labels are not tried: none were recorded."),
+        ({"labels": Labels.REQUIRED}, "Labels are not tried: none were recorded."),
+        ({"external_judge": True}, "(externalJudge) is not tried: no judgement was recorded."),
+        ({"rollback_limit": 9}, "rollbackLimit and rollbackWindowS are not tried: they are not part of a rollout."),
+        ({"rollback_window_s": 9.0}, "rollbackLimit and rollbackWindowS are not tried"),
+    ],
+)
+def test_what_a_record_cannot_tell_of_a_policy_is_said(good, changes, says):
+    told = list(untried(good, replace(FAST, **changes)))
+    assert len(told) == (says is not None)
+    assert says is None or says in told[0]
+
+
+def test_what_was_recorded_is_tried(good):
+    known = {"outcomes": Outcomes(cohorts=(Cohort(0.5, 1, 0),)), "judgements": (0.5,)}
+    last = replace(good.ticks[-1], observation=replace(good.ticks[-1].observation, **known))
+    record = replace(good, ticks=(*good.ticks[:-1], last))
+    assert not list(untried(record, replace(FAST, labels=Labels.WATCHED, external_judge=True)))
 
 
 def test_a_record_without_a_tick_is_refused(good):

@@ -48,6 +48,15 @@ def test_another_policy_is_told_in_a_table_and_a_sentence(perch, ledger):
     assert "it is rolled back after" in lines[-1]
 
 
+def test_what_the_record_cannot_tell_of_the_policy_is_said_at_the_end(perch, ledger):
+    code, said = perch("policy", "backtest", "v2-1", "--set", "labels=watched", "--set", "rollbackLimit=9")
+    assert code == 0
+    assert said.splitlines()[-1].endswith(
+        " Labels are not tried: none were recorded. rollbackLimit and rollbackWindowS are not tried: they are not part"
+        " of a rollout."
+    )
+
+
 def test_a_declaration_gives_the_policy_and_settings_go_on_top(perch, ledger, tmp_path):
     declare(tmp_path, alpha=0.2)
     by_file = perch("policy", "backtest", "v2-1", "--file", "other.yaml")

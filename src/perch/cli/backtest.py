@@ -13,7 +13,7 @@ from perch.core import Policy
 from perch.core.sentences import odds, percent
 from perch.core.types import Action
 from perch.errors import DeclarationError, PerchError, UsageError
-from perch.rollout.backtest import Backtest, Step, backtest, promotion
+from perch.rollout.backtest import Backtest, Step, backtest, promotion, untried
 from perch.rollout.history import find_ledger
 from perch.rollout.ledger import read
 from perch.settings import ModelService, Spec, parse_declaration, to_yaml
@@ -40,7 +40,7 @@ def tell_backtest(folder: Path, name: str, declaration: Path | None, settings: l
         return
     console.print(f"{record.attempt.name} with {_changes(recorded, policy)}", highlight=False, soft_wrap=True)
     console.print(_table(result))
-    console.print(_sentence(result), highlight=False, soft_wrap=True)
+    console.print(" ".join((_sentence(result), *untried(record, policy))), highlight=False, soft_wrap=True)
 
 
 def changed(policy: Policy, settings: list[str]) -> Policy:

@@ -10,10 +10,11 @@ What rests on the weights themselves, the sample-ratio test, is left out from th
 and the other is live, the canary's mirrored and live counts stand in for each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from perch.core import Policy, State, begin, decide
+from perch.core.policy import Labels
 from perch.core.types import Action, Arm, Decision, Observation, Phase
 from perch.errors import RolloutError
 from perch.rollout.attempt import Attempt
@@ -95,6 +96,19 @@ def backtest(record: Record, policy: Policy) -> Backtest:
         replayed.append(Step(observation.tick, elapsed_s, decision, state.outcome))
         parted, seen = parted or decision.weights != tick.decision.weights, tick.decision.phase
     return Backtest(tuple(recorded), tuple(replayed), guessed_from)
+
+
+def untried(record: Record, policy: Policy) -> Iterator[str]:
+    """What a record cannot tell of `policy`, a sentence each."""
+    seen, recorded = [tick.observation for tick in record.ticks], record.attempt.policy
+    outcomes = (one.outcomes for one in seen if one.outcomes is not None)
+    if policy.labels is not Labels.IGNORED and not any(one.cohorts or one.paired for one in outcomes):
+        yield "Labels are not tried: none were recorded."
+    if policy.external_judge and not any(one.judgements for one in seen):
+        yield "The judge from outside (externalJudge) is not tried: no judgement was recorded."
+    limits = policy.rollback_limit, policy.rollback_window_s
+    if limits != (recorded.rollback_limit, recorded.rollback_window_s):
+        yield "rollbackLimit and rollbackWindowS are not tried: they are not part of a rollout."
 
 
 def _beginning(attempt: Attempt, policy: Policy) -> State:
