@@ -96,3 +96,10 @@ def test_what_begins_after_promotion_is_told_with_its_false_alarms():
     late = late_harm(times, error_rate=0.05, quiet_s=600.0, false_alarms=1)
     assert (late.replications, late.false_alarms, late.found) == (2, 1, 0.5)
     assert (late.alarmed_s, late.alarmed_p95_s, late.home_p95_s, late.bad_mean) == (4.0, 4.0, None, 4.0)
+
+
+def test_where_every_guard_rang_before_the_fault_its_false_alarms_are_all_that_is_told():
+    late = late_harm(outcome(0), error_rate=0.05, quiet_s=30.0, false_alarms=5)
+    assert (late.replications, late.false_alarms) == (0, 5)
+    assert (late.found, late.bad_mean, late.bad_p95) == (0, 0, 0)
+    assert {late.alarmed_s, late.alarmed_p95_s, late.home_s, late.home_p95_s} == {None}

@@ -149,7 +149,9 @@ def test_the_slowest_still_rehearses_a_few(machine):
 def test_the_sentences_have_the_figures_and_the_settings_that_they_are_owed_to(quick):
     said = told(quick)
     assert said["False rollbacks"].endswith(f"Seen: {quick.good.false_rollbacks} of 5.")
-    assert "at most 1 % are found to harm (alpha" in said["False rollbacks"]
+    assert "at most 1 % are found to harm (alpha: until promotion, every look;" in said["False rollbacks"]
+    assert "each confirmation by the guard has an alpha of its own" in said["False rollbacks"]
+    assert "at most 0.2 % come home for a wrong split" in said["False rollbacks"]
     assert f"promoted after {quick.good.promoted_s:.0f} s" in said["Promotion"]
     assert "What it waits for last: " in said["Promotion"]
     assert (
@@ -220,6 +222,23 @@ def test_two_policies_stand_side_by_side(perch, declaration):
         ("live", "bakeS=20"),
         ("live", "other.yaml"),
     ]
+
+
+def test_a_guard_that_rings_in_all_before_the_fault_is_told_by_its_false_alarms(perch, declaration):
+    code, said = explained(perch, "--set", "guardQuietS=1", "--set", "guardS=3600")
+    assert code == 0
+    (line,) = [line for line in said.splitlines() if line.startswith("- After promotion")]
+    assert line == (
+        "- After promotion: A false alarm is wanted once in 1 s (guardQuietS); 2 of 2 rang in the quiet time before."
+    )
+
+
+def test_a_policy_with_more_than_counts_is_rehearsed_by_its_counts(perch, declaration):
+    settings = ("labels=required", "externalJudge=true", "warmUpRequests=50", "requireApproval=true")
+    code, said = explained(perch, *(word for setting in settings for word in ("--set", setting)))
+    assert code == 0
+    (line,) = [line for line in said.splitlines() if line.startswith("- Not rehearsed")]
+    assert all(setting.partition("=")[0] in line for setting in settings)
 
 
 def test_a_program_reads_json(perch, declaration):

@@ -89,12 +89,19 @@ def test_requests_are_enough_when_both_arms_have_had_them_live():
 
 def test_after_promotion_times_begin_anew_and_the_guard_is_followed_to_its_end():
     _, states = rehearsed(QUICK, Traffic(100.0))
-    outcome, ended = rehearse(states, QUICK, FAILING, seed=2, limit_s=600.0)
+    promoted = [state for state in states if state.guard]  # the unlucky one waits for proof
+    assert len(promoted) >= 18
+    outcome, ended = rehearse(promoted, QUICK, FAILING, seed=2, limit_s=600.0)
     assert (outcome.promoted_s == 0).all()
     assert (outcome.alarmed_s <= 3).all()
     assert (outcome.alarmed_s < outcome.home_s).all()
     assert (outcome.home_s < 30).all()
     assert {state.cause for state in ended} == {Cause.HARM}
+
+
+def test_no_rollouts_have_no_outcome():
+    outcome, ended = rehearse([], QUICK, FAILING, seed=1, limit_s=600.0)
+    assert (outcome.replications, ended) == (0, [])
 
 
 def test_a_guard_that_is_over_has_brought_nobody_home():

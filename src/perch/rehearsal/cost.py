@@ -11,7 +11,7 @@ from math import inf
 import numpy as np
 
 from perch.core import Policy, Slo
-from perch.rehearsal.market import Floats
+from perch.rehearsal.market import Floats, Ints, Mask
 from perch.rehearsal.rehearse import Outcome
 
 LIMIT_S = 3600.0
@@ -85,6 +85,7 @@ class LateHarm:
     """Errors that begin some time after the promotion. Times in seconds since they began."""
 
     replications: int
+    """0 where the guard's alarm rang in all before; then the shares and means are 0, too."""
 
     error_rate: float
     """What the champion's 0.1 % becomes, 0 to 1."""
@@ -153,7 +154,7 @@ def harmful_canary(fault: str, outcome: Outcome, *, mirrored: bool) -> Harm:
         replications=outcome.replications,
         found=_happened(outcome.home_s),
         promoted=_happened(outcome.promoted_s),
-        bad_mean=float(outcome.bad.mean()),
+        bad_mean=_mean(outcome.bad),
         bad_p95=_most(outcome),
         home_s=_by(outcome.home_s, 0.5),
         home_p95_s=_by(outcome.home_s, 0.95),
@@ -168,7 +169,7 @@ def late_harm(outcome: Outcome, *, error_rate: float, quiet_s: float, false_alar
         quiet_s=quiet_s,
         false_alarms=false_alarms,
         found=_happened(outcome.home_s),
-        bad_mean=float(outcome.bad.mean()),
+        bad_mean=_mean(outcome.bad),
         bad_p95=_most(outcome),
         alarmed_s=_by(outcome.alarmed_s, 0.5),
         alarmed_p95_s=_by(outcome.alarmed_s, 0.95),
@@ -178,15 +179,23 @@ def late_harm(outcome: Outcome, *, error_rate: float, quiet_s: float, false_alar
 
 
 def _happened(times_s: Floats) -> float:
-    return float(np.mean(times_s < inf))
+    return _mean(times_s < inf)
+
+
+def _mean(values: Floats | Ints | Mask) -> float:
+    return float(np.mean(values)) if values.size else 0.0
 
 
 def _most(outcome: Outcome) -> float:
+    if not outcome.replications:
+        return 0.0
     return float(np.quantile(outcome.bad, 0.95, method="higher"))
 
 
 def _by(times_s: Floats, share: float) -> float | None:
-    """Time by which it had happened in this share of the rollouts."""
+    """Time by which it had happened in this share of the rollouts; `None` where there are none."""
+    if not times_s.size:
+        return None
     time_s = float(np.quantile(times_s, share, method="higher"))
     return time_s if time_s < inf else None
 

@@ -85,7 +85,7 @@ def rehearse(
     """Go on from these states, second by second: until promotion, or from there until the guard has ended.
 
     Args:
-        states: R rollouts at the same tick, all before their promotion or all after it; `Many` says what else.
+        states: R rollouts, or none, at the same tick, all before their promotion or all after it; see `Many`.
         policy: The policy of all of them.
         traffic: What they meet; its clock begins at 0.
         seed: Of the arrivals and of what becomes of them.
@@ -94,6 +94,8 @@ def rehearse(
     Returns:
         How they went, and where they stood when they were left, with the clock of the last one.
     """
+    if not states:
+        return _Log(states, policy).outcome, []
     goes_on = _BEFORE_PROMOTION if states[0].phase in _BEFORE_PROMOTION else _AFTER_PROMOTION
     many, market, began_s = Many(states, policy), Market(traffic, len(states), seed), states[0].now_s
     log = _Log(many.states, policy)

@@ -36,8 +36,9 @@ def false_rollbacks(cost: Cost) -> str:
     policy, good = cost.policy, cost.good
     return (
         f"False rollbacks: of canaries as good as the champion at most {percent(policy.alpha)} are found to harm"
-        f" (alpha: the whole rollout, every look), and {percent(policy.sample_ratio_alpha)} come home for a wrong split"
-        f" (sampleRatioAlpha). Seen: {good.false_rollbacks} of {good.replications}."
+        f" (alpha: until promotion, every look; each pod taken out and each confirmation by the guard has an alpha of"
+        f" its own), and at most {percent(policy.sample_ratio_alpha)} come home for a wrong split (sampleRatioAlpha)."
+        f" Seen: {good.false_rollbacks} of {good.replications}."
     )
 
 
