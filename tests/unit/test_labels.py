@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from perch.core.clicks import Clicks
 from perch.core.paired import POINTS, loss, spread
 from perch.core.types import Cohort
 from perch.errors import PlatformError
@@ -119,7 +120,7 @@ def test_only_the_champions_answers_that_the_canary_scored_in_this_rollout_make_
 
 
 def fill(store, begin_s, canary, stable):
-    """Answers within one stretch of 10 s, the first of each arm to be clicked."""
+    """Answers within one second, the first of each arm to be clicked."""
     for arm, n in (("canary", canary), ("stable", stable)):
         store.add_predictions([answered(f"{arm} {begin_s} {i}", begin_s + 1, arm) for i in range(n)])
 
@@ -129,6 +130,44 @@ def test_a_click_counts_with_the_share_of_the_time_at_which_its_request_was_answ
     fill(store, BEGIN_S + 10, canary=6, stable=4)
     click(store, "canary 1000.0 0", "stable 1000.0 0", "stable 1000.0 1", "canary 1010.0 5", after_s=15)
     assert set(store.labels_since(ROLLOUT, FRESH).outcomes.cohorts) == {Cohort(0.1, 1, 2), Cohort(0.6, 1, 0)}
+
+
+def weights(time_s):
+    """Of the canary, while it is raised from 1 % to 50 % and then promoted."""
+    return np.where(time_s < 35, np.minimum(0.01 * 2 ** np.maximum(time_s // 5, 0), 0.5), 0.98)
+
+
+def market(rng, tolerated_loss, duration_s=45):
+    """Requests at 1,000 rps and clicks 2 s later, of a canary that loses just what is tolerated: cohorts by tick."""
+    time_s = np.sort(rng.random(rng.poisson(1_000 * duration_s)) * duration_s)
+    is_canary = rng.random(time_s.size) < weights(time_s - 0.5)  # a tick does not begin with the clock's second
+    is_clicked = rng.random(time_s.size) < 0.03 * np.where(is_canary, 1 - tolerated_loss, 1)
+    told = np.floor(time_s + rng.exponential(2, time_s.size) - 0.5)
+    answered = np.concatenate(([0], is_canary.cumsum()))
+    for tick in range(duration_s):
+        clicked = [
+            (0, time_s[i], "canary" if is_canary[i] else "stable")
+            for i in np.flatnonzero(told == tick)
+            if is_clicked[i]
+        ]
+        cohorts = []
+        for begin_s, arms in labels._by_time(clicked).items():
+            first, last = np.searchsorted(time_s, [begin_s, min(begin_s + labels._COHORT_S, tick + 1.5)])
+            share = (answered[last] - answered[first]) / (last - first)
+            if 0 < share < 1:
+                cohorts.append(Cohort(share, arms.count("canary"), arms.count("stable")))
+        yield cohorts
+
+
+def test_weights_that_move_make_no_evidence_of_what_the_canary_earns():
+    rng, found = np.random.default_rng(0), []
+    for _ in range(100):
+        evidence = Clicks()
+        for cohorts in market(rng, tolerated_loss=0.05):
+            evidence = evidence.after(cohorts, tolerated_loss=0.05)
+        found.append((evidence.e_value, evidence.cleared))
+    noise = np.std(found, axis=0) / len(found) ** 0.5
+    assert (np.mean(found, axis=0) <= 1 + 3 * noise).all()
 
 
 def test_a_time_at_which_one_arm_answered_alone_says_nothing(store):

@@ -30,10 +30,12 @@ from dataclasses import asdict, dataclass
 from perch.core.paired import loss, spread
 from perch.core.types import Arm, Cohort, Outcomes
 
-_COHORT_S = 10.0
+# The tick, for within it the weights stay. Were requests pooled over a raise, most of the fresh clicks would be of the
+# latest ones, and a canary that loses clicks would be cleared by a share which lags behind.
+_COHORT_S = 1.0
 
 # An answer holds at most this much, so that who was away for long catches up in steps of which none takes long.
-_MOST_CLICKS = 1_000
+_MOST_CLICKS = 300
 _LONGEST_S = 30.0
 
 # The cross join keeps SQLite from looking for the copies first.
