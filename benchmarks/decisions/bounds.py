@@ -103,7 +103,7 @@ def why_above_floor(error_rate: float, rps: float, most: float) -> str:
     ratio = error_rate / GOOD.error_rate
     if (least := least_failures()) > most:
         return (
-            "forbidden by not knowing event and size of the harm before: fewer than"
+            "forbidden to bets that are spread over events and sizes of harm, which nobody knows before: fewer than"
             f" {least} failures bring our bets at most {most_odds(least - 1):.0f} to 1 of the {1 / LIVE.alpha:.0f} to 1"
             " needed, however small the canary's share of the traffic"
         )

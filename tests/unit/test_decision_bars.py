@@ -100,7 +100,7 @@ def test_bad_responses_come_at_a_share_between_the_first_and_the_last():
 
 
 def test_what_is_missed_is_explained_by_a_bound_or_by_its_price():
-    assert why_above_floor(0.5, 100.0, 1.7).startswith("forbidden by not knowing event and size of the harm")
+    assert why_above_floor(0.5, 100.0, 1.7).startswith("forbidden to bets that are spread")
     assert why_above_floor(0.05, 100.0, 3.1).startswith("no bound known")
 
 
