@@ -280,6 +280,25 @@ def peers() -> str:
     return f"{harm}\n\n{good}"
 
 
+_SHOWN = ("perch-shadow", "perch", "flagger", "argo", "kayenta", "sagemaker")
+
+
+def in_figures() -> str:
+    """The figures that tell most, one engine a column."""
+    results = json.loads((RESULTS / "decisions.json").read_text(encoding="utf-8"))
+    found = {(r["engine"], r["scenario"], r["rps"]): r for r in results}
+    harmful, harmless = (
+        [found[engine, *case] for engine in _SHOWN] for case in (_HARMS["0.1 → 5 %"], _GOOD["none, 10 rps"])
+    )
+    rows = (
+        ("5 % errors: bad responses until it was home", *(_digits(r["bad_mean"]) for r in harmful)),
+        ("5 % errors: sent home", *(f"{r['rolled_back'] + r['aborted']:.0%}".replace("%", " %") for r in harmful)),
+        ("5 % errors: after", *(f"{r['median_s']:,.0f} s" if r["median_s"] else "never" for r in harmful)),
+        ("no fault, 10 requests/s: sent home within the hour", *(_harmless(r) for r in harmless)),
+    )
+    return table(("a canary with", *(_ENGINES[engine] for engine in _SHOWN)), rows)
+
+
 def _harmful(result: Mapping[str, Any]) -> str:
     caught = result["rolled_back"] + result["aborted"]
     if not caught:
@@ -323,6 +342,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "headers": headers,
     "report": report,
     "exit-codes": exit_codes,
+    "in-figures": in_figures,
     "peers": peers,
     "robustness": robustness,
 }

@@ -154,9 +154,7 @@ def test_rollouts_may_go_on_from_anywhere():
         assert_same(again.state(i), through.state(i))
 
 
-@pytest.mark.parametrize(
-    "only_alone", [{"labels": Labels.WATCHED}, {"external_judge": True}, {"warm_up_requests": 10}]
-)
+@pytest.mark.parametrize("only_alone", [{"labels": Labels.WATCHED}, {"external_judge": True}, {"warm_up_requests": 10}])
 def test_what_only_one_rollout_alone_can_do_is_refused(only_alone):
     policy = replace(LIVE, **only_alone)
     with pytest.raises(RolloutError, match="leave labels, a judge and warm-up to `decide`"):

@@ -17,7 +17,6 @@ from perch.core.types import Action, Arm, Command, Phase, Verdict
 from perch.core.weighing import LONGEST_WAIT_S
 
 _LEAST_RAISE = 1e-9
-_RETREAT = 4.0
 
 
 class Move(NamedTuple):
@@ -147,25 +146,6 @@ def promote(s: Situation) -> Move | None:
         sentence = f"Proven, and waiting for a person's approval to promote: {sentences.standing(s)}."
         return Move(s.state, Action.HOLD, Verdict.HEALTHY, sentence)
     return _promoted(s, "Promoted")
-
-
-def lower_weight(s: Situation) -> Move | None:
-    """Take three quarters of the weight back while harm is likely but not proven, once a reaction time.
-
-    A failure of a small canary tells more than one of a large one, and fewer users see it. Which share is in force
-    follows from the past alone, so the evidence stays what it is.
-    """
-    weight, lower = s.state.weights.canary, max(s.state.weights.canary / _RETREAT, s.policy.start_weight)
-    rested = s.state.now_s - s.state.weights_since_s >= s.policy.ramp_interval_s
-    if s.state.paused or not rested or s.e_value <= s.policy.freeze_e_value or lower >= weight - _LEAST_RAISE:
-        return None
-    return Move(
-        transitions.reweigh(s.state, s.policy, lower),
-        Action.RAMP,
-        Verdict.UNDECIDED,
-        f"Lowered from {sentences.percent(weight)} to {sentences.percent(lower)} of the traffic until it is clear:"
-        f" {sentences.standing(s)}.",
-    )
 
 
 def raise_weight(s: Situation) -> Move | None:

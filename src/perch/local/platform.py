@@ -171,9 +171,9 @@ async def _tick_forever(running: Platform, notify: Callable[[str], None]) -> Non
                 notify(sentence)
             await running.service.tick(time.time())
         except (PerchError, OSError) as error:
-            notify(f"A tick failed; the traffic stays as it is. {error}")
+            notify(f"A tick failed, and the next one tries again; meanwhile no canary gets more traffic. {error}")
         except Exception as error:  # noqa: BLE001  the next tick must come whatever happens in this one
-            notify(f"A tick failed, which is a fault of Perch's: {error!r}. The traffic stays as it is.")
+            notify(f"A tick failed, which is a fault of Perch's: {error!r}. No canary gets more traffic meanwhile.")
             _log.exception("A tick failed.")
         due = max(due + TICK_S, time.monotonic())
         await asyncio.sleep(due - time.monotonic())
