@@ -69,7 +69,7 @@ format: install  ## Format the code
 	$(RUN)/ruff check --fix --quiet
 	$(RUN)/ruff format --quiet
 
-bench-decisions: install  ## Compare rollout rules on simulated traffic (an hour; QUICK=1: two minutes)
+bench-decisions: install  ## Compare rollout rules on simulated traffic (half an hour; QUICK=1: two minutes)
 	$(RUN)/python -m benchmarks.decisions
 
 bench-engine: install  ## Measure how many ticks the engine decides in a second

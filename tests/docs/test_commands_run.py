@@ -122,7 +122,7 @@ def test_the_first_ten_minutes_of_the_readme(reader):
     story, history, backtest, explain, end_of_it = end.strip().splitlines()
     assert "version 2 asks to replace champion 1" in reader.run(story)
     assert "in progress" in reader.run(history)
-    assert "v2-1 with alpha 0.001 for 0.01" in reader.run(backtest)
+    assert "v2-1 with alpha 0.001 (was 0.01)" in reader.run(backtest)
     assert "False rollbacks: of canaries as good as the champion at most 1 %" in reader.run(explain)
     assert "nothing is left running" in reader.run(end_of_it)
 

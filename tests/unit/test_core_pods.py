@@ -99,6 +99,14 @@ def test_a_suspect_shows_before_the_verdict_also_in_counts_that_still_wait():
     assert pods.culprit(POLICY) is None
 
 
+@pytest.mark.parametrize("waits", ["pod-3", "pod-0"])
+def test_a_single_response_that_waits_lifts_no_suspicion(waits):
+    pods = after(Pods(), {f"pod-{i}": counted(20, failed=3 if i == 3 else 0) for i in range(5)})
+    assert pods.suspect(REFERENCE, POLICY) == "pod-3"
+    pods = after(pods, {waits: counted(1)})
+    assert pods.suspect(REFERENCE, POLICY) == "pod-3"
+
+
 def test_a_batch_waits_for_four_requests_a_pod_however_they_end():
     for failed in (0, 2):
         pods = after(Pods(), {"a": counted(2, failed), "b": counted(5)})

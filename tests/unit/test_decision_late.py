@@ -32,17 +32,16 @@ def test_half_of_the_clicks_are_missed_before_promotion():
     assert (result.rolled_back, result.promoted) == (1, 0)
 
 
-def test_six_requests_to_each_pod_do_not_tell_one_from_its_version_which_goes_home_early():
+def test_a_sick_pod_is_mostly_told_from_its_version_even_where_it_gets_a_request_in_five_seconds():
     result = pods.run(case(pods, "S8 one of five canary pods fails 20 %"), replications=8)
     assert result.rolled_back + result.promoted == 1
-    assert result.named <= result.promoted
-    assert result.bad_p95 <= 10
+    assert 0.5 <= result.named == result.promoted
 
 
 def test_a_version_is_promoted_only_without_its_sick_pod():
     result = pods.run(case(pods, "S8 one of five canary pods fails 20 %, first weight 10 %"), replications=8)
     assert result.rolled_back + result.promoted == 1
-    assert 0 < result.named == result.promoted
+    assert 0.75 <= result.named == result.promoted
 
 
 def test_a_sick_pod_of_the_champion_is_named_too():

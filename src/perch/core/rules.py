@@ -14,9 +14,9 @@ from perch.core.situation import Situation
 from perch.core.sources import Source
 from perch.core.state import Cause, Pair, State
 from perch.core.types import Action, Arm, Command, Phase, Verdict
-from perch.core.weighing import LONGEST_WAIT_S
 
 _LEAST_RAISE = 1e-9
+_LONGEST_DOUBT_S = 240.0
 
 
 class Move(NamedTuple):
@@ -78,7 +78,8 @@ def canary_harms(s: Situation) -> Move | None:
     """Roll back when the evidence that the canary harms reaches `1 / alpha`; also while paused.
 
     Where one of its pods is under suspicion and the others are not, a few responses more tell which of the two it is;
-    the verdict waits for them half a minute and no longer.
+    the verdict waits for them four minutes and no longer. If it is the version, a failure or two of other pods end the
+    wait much sooner.
     """
     if s.e_value < s.threshold:
         return None
@@ -86,7 +87,7 @@ def canary_harms(s: Situation) -> Move | None:
         return end(s, Action.ROLL_BACK, Cause.HARM, sentences.harm_by(s.loudest, s))
     suspect = s.state.pods[Arm.CANARY].suspect(s.state.reference, s.policy) if Arm.CANARY in s.state.pods else None
     doubted_s = s.state.now_s if s.state.doubted_s is None else s.state.doubted_s
-    if suspect is not None and s.state.now_s - doubted_s < LONGEST_WAIT_S:
+    if suspect is not None and s.state.now_s - doubted_s < _LONGEST_DOUBT_S:
         return Move(
             s.state._replace(doubted_s=doubted_s), Action.HOLD, Verdict.UNDECIDED, sentences.suspected(s, suspect)
         )
