@@ -143,8 +143,8 @@ class Pods:
         """Name the pod that may be to blame: worse than the rest by 3 to 1 so far, and the rest is not in doubt.
 
         When an arm's evidence has reached its threshold, a suspect is a reason to wait a few responses for the verdict.
-        That is no proof, so it looks at what was counted just now, too. A pod that serves alone, neither just now nor in
-        the last batch beside others, cannot be told from its version, and is no reason.
+        That is no proof, so it looks at what was counted just now, too. A pod that serves alone, now and in the last
+        batch, cannot be told from its version, and is no reason.
         """
         now = self.weighed(reference, policy) if self.waiting else self
         compared = {name for pods in (self, now) for name, pod in pods.known.items() if pod.is_compared}
