@@ -18,6 +18,7 @@ from perch.adapters.traffic.memory import MemoryRouter
 from perch.core.policy import Policy
 from perch.core.types import Arm, Counts
 from perch.rollout.service import Ports, Service
+from perch.rollout.standing import StandingFile
 from perch.settings import ModelService, Spec
 from perch.workload.features import FeatureColumns, FeatureSettings
 from perch.workload.package import Manifest
@@ -67,6 +68,7 @@ class World:
         self.source = MemorySource()
         self.fleet = MemoryFleet()
         self.labels = MemoryLabels()
+        self.store = StandingFile(self.folder / "service.json")
         try:
             self.start()
         except BaseException:
@@ -81,7 +83,7 @@ class World:
 
     def start(self):
         """The service begins, or begins again after a crash: from what stands in its folder."""
-        ports = Ports(self.registry, self.fleet, self.router, self.source, self.labels)
+        ports = Ports(self.registry, self.fleet, self.router, self.source, self.store, self.labels)
         declaration = ModelService(spec=Spec(model="ad-clicks", slo=SLO, policy=FAST))
         self.service = Service(declaration, ports, self.folder, notify=self.told.append)
         self.loop.run(self.service.open())

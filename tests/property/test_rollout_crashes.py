@@ -1,5 +1,6 @@
 """A rollout may be killed anywhere: it ends the same, and no crash puts traffic where no record says why."""
 
+import asyncio
 import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,6 @@ from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
 from perch.core.types import Action, Command
 from perch.rollout import service as service_module
-from perch.rollout.attempt import load
 from perch.rollout.backtest import backtest
 from perch.rollout.ledger import read
 from service_world import FAST, World, register
@@ -107,25 +107,30 @@ def test_a_rollout_ends_the_same_however_often_it_is_started_again(behaviour, po
 def test_a_crash_at_any_write_never_serves_what_no_record_explains(behaviour, policy, seed, step, place):
     """The `step`-th write is the last one: the service is killed before or after it, and started again."""
     with a_world(behaviour, seed) as world, pytest.MonkeyPatch.context() as patch:
-        writes = 0
+        writes, route, save = 0, world.router.route, world.store.save
 
-        def kill(real):
-            def write(*arguments):
-                nonlocal writes
-                writes += 1
-                if writes == step and place.startswith("before"):
-                    raise KilledError
-                result = real(*arguments)
-                if writes == step:
-                    raise KilledError
-                return result
+        @contextmanager
+        def last_write():
+            nonlocal writes
+            writes += 1
+            if writes == step and place.startswith("before"):
+                raise KilledError
+            yield
+            if writes == step:
+                raise KilledError
 
-            return write
+        def routed(*to):
+            with last_write():
+                route(*to)
+
+        async def saved(standing):
+            with last_write():
+                await save(standing)
 
         if place.endswith("routing"):
-            patch.setattr(world.router, "route", kill(world.router.route))
+            patch.setattr(world.router, "route", routed)
         else:
-            patch.setattr(service_module, "save", kill(service_module.save))
+            patch.setattr(world.store, "save", saved)
         try:
             run(world, policy)
         except KilledError:
@@ -143,6 +148,6 @@ def test_a_crash_at_any_write_never_serves_what_no_record_explains(behaviour, po
 
 def check_served(world):
     """The canary has no more traffic than the record says, which a person can read."""
-    standing = load(world.folder / "service.json")
+    standing = asyncio.run(world.store.load())
     recorded = standing.weights(0.02).canary if standing else 0.0
     assert world.router.weights().canary <= recorded + 1e-3

@@ -1,5 +1,6 @@
 """What a service remembers between two ticks and two starts, and what follows from it."""
 
+import asyncio
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,8 @@ from core_market import GRID, SLO, Version
 from perch.core import Policy, begin, reference
 from perch.core.types import Action, Arm, Counts, Phase, Weights
 from perch.errors import RolloutError
-from perch.rollout.attempt import Attempt, Standing, load, save
+from perch.rollout.attempt import Attempt
+from perch.rollout.standing import Standing, StandingFile
 
 POLICY = Policy()
 
@@ -27,13 +29,17 @@ def rng():
     return np.random.default_rng(0)
 
 
+def load(path):
+    return asyncio.run(StandingFile(path).load())
+
+
 def in_phase(attempt, phase, outcome=None):
     return replace(attempt, state=attempt.state._replace(phase=phase, outcome=outcome))
 
 
 def test_what_is_saved_is_what_is_loaded(attempt, tmp_path):
     for standing in (Standing("ads", 3, 1), Standing("ads", 3, 3, attempt)):
-        save(standing, tmp_path / "service.json")
+        asyncio.run(StandingFile(tmp_path / "service.json").save(standing))
         assert load(tmp_path / "service.json") == standing
     assert [path.name for path in tmp_path.iterdir()] == ["service.json"]
 
@@ -71,8 +77,8 @@ def test_who_is_entitled_to_be_champion_follows_from_the_state(attempt, phase, o
 
 
 def test_each_arm_is_counted_by_the_process_of_its_version(attempt):
-    assert attempt.sources == {Arm.STABLE: "3", Arm.CANARY: "4", Arm.SHADOW: "4", Arm.BASELINE: "1"}
-    assert Arm.BASELINE not in replace(attempt, baseline=3).sources
+    assert attempt.deployed == {Arm.STABLE: 3, Arm.CANARY: 4, Arm.SHADOW: 4, Arm.BASELINE: 1}
+    assert Arm.BASELINE not in replace(attempt, baseline=3).deployed
 
 
 def test_the_canary_has_an_arm_and_the_rollouts_weights_until_the_end(attempt):

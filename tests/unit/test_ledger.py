@@ -11,7 +11,6 @@ from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
 from perch.core.types import Action, Arm, Phase
 from perch.errors import RolloutError
-from perch.rollout import service as service_module
 from perch.rollout.backtest import backtest
 from perch.rollout.ledger import SCHEMA, Ledger, entries, read, read_ends
 from perch.rollout.story import story
@@ -84,11 +83,11 @@ def test_a_tick_that_failed_on_the_way_is_taken_again_and_the_replay_follows(wor
     path = world.service.ledger_file(world.release(2, replace(FAST, shadow=False)))
     world.tick()
 
-    def full(*_):
+    async def full(*_):
         raise OSError(ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(service_module, "save", full)
+        patch.setattr(world.store, "save", full)
         for _ in range(failures):
             with pytest.raises(OSError, match="No space left"):
                 world.tick()

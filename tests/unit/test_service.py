@@ -185,18 +185,18 @@ def test_a_restart_after_any_tick_ends_the_same(registry, tmp_path, behaviour, e
 def test_a_crash_between_routing_and_recording_serves_no_harm_again(world, monkeypatch):
     world.behaviour[2] = Version(error_rate=0.1)
     world.release(2, replace(FAST, shadow=False))
-    save = service_module.save
+    save = world.store.save
 
-    def killed_at_the_end(standing, path):
+    async def killed_at_the_end(standing):
         if not standing.rolling:
             raise RuntimeError("killed")
-        save(standing, path)
+        await save(standing)
 
-    monkeypatch.setattr(service_module, "save", killed_at_the_end)
+    monkeypatch.setattr(world.store, "save", killed_at_the_end)
     with pytest.raises(RuntimeError, match="killed"):
         world.run_out()
     assert world.router.weights().canary == 0
-    monkeypatch.setattr(service_module, "save", save)
+    monkeypatch.setattr(world.store, "save", save)
     world.start()
     assert world.tick().action is Action.ROLL_BACK
 

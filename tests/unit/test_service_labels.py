@@ -104,12 +104,12 @@ def test_a_source_that_is_away_stops_nothing_and_its_labels_come_later(world):
 @pytest.mark.parametrize("crash", ["between ticks", "before saving", "after saving"])
 def test_no_crash_counts_a_label_twice_or_loses_one(world, monkeypatch, crash):
     name = world.release(2, WATCHED)
-    save = service_module.save
+    save = world.store.save
     for i in range(12):
         world.labels.known += [CLICK, FINE]
         if i % 3 == 1:
             with monkeypatch.context() as patch:
-                patch.setattr(service_module, "save", lambda *to: killed(crash, save, *to))
+                patch.setattr(world.store, "save", lambda standing: killed(crash, save, standing))
                 if crash == "between ticks":
                     world.tick()
                 else:
@@ -121,9 +121,9 @@ def test_no_crash_counts_a_label_twice_or_loses_one(world, monkeypatch, crash):
     assert backtest(record(world, name), WATCHED).exact
 
 
-def killed(crash, save, *to):
+async def killed(crash, save, standing):
     if crash != "before saving":
-        save(*to)
+        await save(standing)
     if crash != "between ticks":
         raise RuntimeError("killed")
 

@@ -26,7 +26,9 @@ from perch.errors import PerchError
 from perch.local.fleet import LocalFleet
 from perch.local.processes import Child, check_port_free, free_port
 from perch.rollout.service import Ports, Service
+from perch.rollout.standing import StandingFile
 from perch.settings import ModelService
+from perch.signals.observe import source_name
 
 TICK_S = 1.0
 
@@ -98,13 +100,16 @@ async def platform(
             allow_faults=allow_faults,
         )
         stack.push_async_callback(fleet.close)
-        metrics = ScrapeSource(lambda: {str(version): address for version, address in fleet.endpoints().items()})
+        metrics = ScrapeSource(
+            lambda: {source_name(version): address for version, address in fleet.endpoints().items()}
+        )
         stack.push_async_callback(metrics.close)
         token = places.token.read_text(encoding="utf-8")
         collector_url = f"http://127.0.0.1:{places.collector_port}"
         labels = HttpLabels(collector_url, token)
         stack.push_async_callback(labels.close)
-        service = Service(declaration, Ports(registry, fleet, router, metrics, labels), folder, notify=notify)
+        store = StandingFile(folder / "service.json")
+        service = Service(declaration, Ports(registry, fleet, router, metrics, store, labels), folder, notify=notify)
         await service.open()
         stack.push_async_callback(service.close)
         running = Platform(

@@ -1,18 +1,15 @@
 """One rollout as it is written down between two ticks: enough to go on after a crash as if nothing had happened."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Self
 
 from perch.core import Policy, Reference, State
-from perch.core.codec import dumps, loads
-from perch.core.types import Action, Arm, Counts, Observation, Phase, Weights
-from perch.errors import RolloutError
+from perch.core.types import Action, Arm, Counts, Observation, Phase
 from perch.signals.labels import Cursor
 
 Totals = Mapping[str, Mapping[str, Counts]]
-"""What each serving process (by its version's number) has counted since it started, by arm."""
+"""What each serving process (by its name as a source) has counted since it started, by arm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +69,12 @@ class Attempt:
     """The evidence behind it."""
 
     @property
-    def sources(self) -> dict[Arm, str]:
-        """Which process counts for which arm."""
+    def deployed(self) -> dict[Arm, int]:
+        """Which version serves which arm."""
         arms = {Arm.STABLE: self.champion, Arm.CANARY: self.version, Arm.SHADOW: self.version}
         if self.baseline != self.champion:
             arms[Arm.BASELINE] = self.baseline
-        return {arm: str(version) for arm, version in arms.items()}
+        return arms
 
     @property
     def done(self) -> bool:
@@ -92,59 +89,3 @@ class Attempt:
         if self.state.phase in {Phase.GUARD, Phase.CONFIRM} or self.state.outcome is Action.PROMOTE:
             return self.version
         return self.champion
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What a service remembers between two starts."""
-
-    model: str
-    """Name of the model that the versions are of."""
-
-    champion: int
-    baseline: int
-    attempt: Attempt | None = None
-    """The rollout in progress, or the last one."""
-
-    @property
-    def rolling(self) -> bool:
-        """A rollout is in progress."""
-        return self.attempt is not None and not self.attempt.done
-
-    @property
-    def arms(self) -> dict[Arm, int]:
-        """The version of each arm that is deployed."""
-        arms = {Arm.STABLE: self.champion}
-        if self.baseline != self.champion:
-            arms[Arm.BASELINE] = self.baseline
-        if self.attempt is not None and not self.attempt.done:
-            arms[Arm.CANARY] = self.attempt.version
-        return arms
-
-    def weights(self, baseline_share: float) -> Weights:
-        """Where the traffic belongs: as the rollout in progress says, or else to the champion."""
-        if self.attempt is not None and not self.attempt.done:
-            return self.attempt.state.weights
-        share = baseline_share if self.baseline != self.champion else 0.0
-        return Weights(baseline=share, stable=1 - share)
-
-    def after(self, attempt: Attempt) -> "Standing":
-        """What is to be remembered once `attempt` stands as it does; its end gives the champion's arm away."""
-        return replace(self, attempt=attempt, champion=attempt.entitled if attempt.done else self.champion)
-
-
-def save(standing: Standing, path: Path) -> None:
-    """Write it down, all or nothing."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text(dumps(standing), encoding="utf-8")
-    draft.replace(path)
-
-
-def load(path: Path) -> Standing | None:
-    """Read it back; `None` when nothing was written yet. Raises `RolloutError` when it is not what `save` wrote."""
-    if not path.exists():
-        return None
-    try:
-        return loads(Standing, path.read_text(encoding="utf-8"))
-    except (RolloutError, UnicodeDecodeError) as error:
-        raise RolloutError(f"{path} does not say where the service stands: {error} Mend it, or move it away.") from None

@@ -116,7 +116,7 @@ def _beginning(attempt: Attempt, policy: Policy) -> State:
     if policy == attempt.policy:
         return attempt.state
     fixed = attempt.state.reference
-    arms = attempt.sources.keys() - {Arm.SHADOW}
+    arms = attempt.deployed.keys() - {Arm.SHADOW}
     return begin(policy, fixed.slo, fixed, arms, attempt.state.started_s)
 
 

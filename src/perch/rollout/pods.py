@@ -11,7 +11,7 @@ async def take_out(pod: str, fleet: Fleet, before: Attempt, observation: Observa
 
     A fleet that cannot do it stops nothing: then the sentence says why, for a person to do it.
     """
-    version = int(before.sources[_arm(pod, before, observation)])
+    version = before.deployed[_arm(pod, before, observation)]
     sentence = f"Pod {pod} of version {version} is to be taken out: it does worse than the version's other pods."
     try:
         await fleet.eject(version, pod)

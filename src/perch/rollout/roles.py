@@ -3,7 +3,8 @@
 from perch.adapters.registry.port import ModelRegistry, Role
 from perch.core.types import Action
 from perch.errors import RolloutError
-from perch.rollout.attempt import Attempt, Standing
+from perch.rollout.attempt import Attempt
+from perch.rollout.standing import Standing
 
 
 def write_roles(registry: ModelRegistry, model: str, attempt: Attempt) -> None:

@@ -28,15 +28,16 @@ from perch.core.types import Arm, Command, Counts, Decision, Weights
 from perch.errors import RegistryError, RolloutError
 from perch.rollout import labels
 from perch.rollout.admission import objections
-from perch.rollout.attempt import Attempt, Standing, Totals, load, save
+from perch.rollout.attempt import Attempt, Totals
 from perch.rollout.history import history, last_without_promotion, ledger_file, next_name
 from perch.rollout.ledger import Ledger, Tick
 from perch.rollout.pods import take_out
 from perch.rollout.roles import first_standing, write_roles
+from perch.rollout.standing import Standing, StandingStore
 from perch.rollout.status import Status
 from perch.settings import ModelService
 from perch.signals.names import grid
-from perch.signals.observe import observe
+from perch.signals.observe import observe, version_of
 
 _DRAIN_S = 2.0
 """Between a version's last weight and the end of its process: the router applies the change, requests in flight end."""
@@ -53,6 +54,7 @@ class Ports:
     fleet: Fleet
     router: TrafficRouter
     metrics: MetricsSource
+    store: StandingStore
     labels: LabelSource | None = None
     """`None`: nobody collects outcomes."""
 
@@ -79,7 +81,7 @@ class Service:
         Args:
             declaration: What is wished for.
             ports: What it acts on.
-            folder: Where it remembers; made when it is missing.
+            folder: Where its ledgers go; made when it is missing.
             notify: Told what happens, a sentence at a time.
         """
         spec = declaration.spec
@@ -110,13 +112,13 @@ class Service:
             RolloutError: no version holds the role of the baseline, so there is nothing safe to serve; or the folder
                 remembers another model.
         """
-        declared, remembered = self._declared_baseline, load(self._file)
+        declared, remembered = self._declared_baseline, await self._ports.store.load()
         if remembered is None:
             remembered = await asyncio.to_thread(first_standing, self._ports.registry, self._model, declared)
         elif remembered.model != self._model:
             raise RolloutError(
-                f"{self._file} remembers the service of {remembered.model}, and the declaration wants {self._model}. "
-                "Declare the former model again, or keep this one's state in a folder of its own."
+                f"What is remembered of {self._name} is about {remembered.model}, and the declaration wants {self._model}. "
+                "Declare the former model again, or give the service of this one another name and state of its own."
             )
         elif declared is not None and declared != remembered.baseline:
             remembered = await asyncio.to_thread(self._with_baseline, remembered, declared)
@@ -200,7 +202,7 @@ class Service:
         fixed = attempt.state.reference
         for what in (*fixed.untested, *labels.untested(policy, fixed, self._ports.labels)):
             ledger.note(now_s, f"Not tested in this rollout: {what}.")
-        self._remember(self._standing.after(attempt))
+        await self._remember(self._standing.after(attempt))
         await self._route(self._standing)
         return attempt.name
 
@@ -236,7 +238,7 @@ class Service:
             now_s,
             previous=before.totals,
             current=read,
-            deployed=before.sources,
+            deployed=before.deployed,
             command=command,
         )
         observation = replace(counted, outcomes=arrived.outcomes) if arrived else counted
@@ -260,7 +262,7 @@ class Service:
             told = await take_out(pod, self._ports.fleet, before, observation)
             ledger.note(now_s, told)
             self._notify(told)
-        self._remember(standing)
+        await self._remember(standing)
         if self._command is command:  # kept until it is recorded: an error on the way must not lose it
             self._command = None
         if after.done:
@@ -325,8 +327,9 @@ class Service:
 
     def _live_counts(self, totals: Totals, version: int) -> Counts:
         """What a version has counted under live traffic, whatever arm it was then."""
-        by_arm = totals.get(str(version), {})
-        counts = [by_arm[arm] for arm in (Arm.BASELINE, Arm.STABLE, Arm.CANARY) if arm in by_arm]
+        sources = [by_arm for source, by_arm in totals.items() if version_of(source) == version]
+        live = (Arm.BASELINE, Arm.STABLE, Arm.CANARY)
+        counts = [by_arm[arm] for by_arm in sources for arm in live if arm in by_arm]
         return sum(counts, start=Counts.none(self._grid))
 
     def _needed(self) -> set[int]:
@@ -349,26 +352,26 @@ class Service:
         A canary that has died, or hangs while the champion answers, counts nothing more: that is silence, not no data.
         Its counters go on where they were should it come back, so nothing is lost.
         """
-        read, source = await self._ports.metrics.read(), str(attempt.version)
-        if read.get(source) is not None:
+        read = await self._ports.metrics.read()
+        answering = {version_of(source) for source, totals in read.items() if totals is not None}
+        if attempt.version in answering:
             self._missed = 0
             return read
-        self._missed += read.get(str(attempt.champion)) is not None
+        self._missed += attempt.champion in answering
         if self._missed > _PATIENCE or attempt.version in self._ports.fleet.down():
-            return {**read, source: attempt.totals.get(source)}
+            last = {
+                source: totals for source, totals in attempt.totals.items() if version_of(source) == attempt.version
+            }
+            return {**read, **last}
         return read
 
     async def _totals(self) -> Totals:
         read = await self._ports.metrics.read()
         return {source: totals for source, totals in read.items() if totals is not None}
 
-    def _remember(self, standing: Standing) -> None:
-        save(standing, self._file)
+    async def _remember(self, standing: Standing) -> None:
+        await self._ports.store.save(standing)
         self._standing = standing  # only what is saved: else a restart would go back by more than one tick
 
     def _ledger(self, attempt: Attempt) -> Ledger:
         return Ledger(self.ledger_file(attempt.name))
-
-    @property
-    def _file(self) -> Path:
-        return self._folder / "service.json"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from perch.core.types import Action, Phase, Weights
-from perch.rollout.attempt import Standing
+from perch.rollout.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Counters become an observation: what each arm counted since the last tick. Pure.
 
-A source is one serving process. It counts per arm, because one version can serve as several arms over its life (and
-as `shadow` beside `canary`). Counters start from zero when a process restarts, so a difference has to notice that.
+A source is one serving process: the only one of its version, or one of its pods. It counts per arm, because one version
+can serve as several arms over its life (and as `shadow` beside `canary`). Counters start from zero when a process
+restarts, so a difference has to notice that.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,16 @@ from perch.core.types import Arm, Command, Counts, Observation
 
 Totals: TypeAlias = Mapping[str, Counts]
 """What one source counted since it started, by the arm that its requests named."""
+
+
+def source_name(version: int, pod: str = "") -> str:
+    """Name of a source: its version, such as `3`, and its pod where a version has pods, such as `3/ads-v3-x2z`."""
+    return f"{version}/{pod}" if pod else str(version)
+
+
+def version_of(source: str) -> int:
+    """The version that a source serves."""
+    return int(source.partition("/")[0])
 
 
 def difference(previous: Counts | None, current: Counts) -> Counts:
@@ -30,7 +41,7 @@ def observe(
     *,
     previous: Mapping[str, Totals],
     current: Mapping[str, Totals | None],
-    deployed: Mapping[Arm, str],
+    deployed: Mapping[Arm, int],
     command: Command | None = None,
 ) -> tuple[Observation, Mapping[str, Totals]]:
     """The observation of one tick, and the totals to compare with in the next one.
@@ -40,24 +51,45 @@ def observe(
         now_s: End of the tick, in seconds since the epoch.
         previous: Totals by source, as this function returned them in the last tick; empty in the first one.
         current: Totals by source as just read. `None`, or no entry: the source did not answer.
-        deployed: The source that serves each deployed arm.
+        deployed: The version that serves each deployed arm.
         command: What a person asked for since the last tick.
 
     Returns:
-        The observation. An arm whose source did not answer has `None` for its counts; when it answers again, they
-        cover the whole time.
+        The observation. An arm of which no source answered has `None` for its counts; when one answers again, they
+        cover the whole time. Of an arm with several sources each is told apart, too.
         The newest totals known of every source.
     """
     answered = {source: totals for source, totals in current.items() if totals is not None}
-    arms = {
-        arm: _counted(previous.get(source, {}), answered[source], arm.value) if source in answered else None
-        for arm, source in deployed.items()
+    by_source = {
+        arm: _counted(_of(previous, version), _of(answered, version), arm.value) for arm, version in deployed.items()
     }
-    return Observation(tick, now_s, arms, command), {**previous, **answered}
+    arms = {arm: _sum(counted) for arm, counted in by_source.items()}
+    pods = {
+        arm: {source.partition("/")[2]: counts for source, counts in counted.items()}
+        for arm, counted in by_source.items()
+        if len(counted) > 1
+    }
+    return Observation(tick, now_s, arms, command, pods=pods), {**previous, **answered}
 
 
-def _counted(previous: Totals, current: Totals, arm: str) -> Counts | None:
-    return difference(previous.get(arm), current[arm]) if arm in current else None
+def _of(totals: Mapping[str, Totals], version: int) -> Mapping[str, Totals]:
+    return {source: counted for source, counted in totals.items() if version_of(source) == version}
+
+
+def _counted(previous: Mapping[str, Totals], current: Mapping[str, Totals], arm: str) -> dict[str, Counts]:
+    """What each source of a version counted for an arm. One that comes to others began at zero."""
+    return {
+        source: totals[arm]
+        if previous and source not in previous
+        else difference(previous.get(source, {}).get(arm), totals[arm])
+        for source, totals in current.items()
+        if arm in totals
+    }
+
+
+def _sum(counted: Mapping[str, Counts]) -> Counts | None:
+    first, *others = counted.values() or (None,)
+    return first if first is None else sum(others, start=first)
 
 
 def _restarted(previous: Counts, current: Counts) -> bool:

@@ -1,0 +1,91 @@
+"""What a service remembers between two starts, and where it is kept: in a file, or in the object that declares it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from perch.core.codec import dumps, loads
+from perch.core.types import Arm, Weights
+from perch.errors import RolloutError
+from perch.rollout.attempt import Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a service remembers between two starts."""
+
+    model: str
+    """Name of the model that the versions are of."""
+
+    champion: int
+    baseline: int
+    attempt: Attempt | None = None
+    """The rollout in progress, or the last one."""
+
+    @property
+    def rolling(self) -> bool:
+        """A rollout is in progress."""
+        return self.attempt is not None and not self.attempt.done
+
+    @property
+    def arms(self) -> dict[Arm, int]:
+        """The version of each arm that is deployed."""
+        arms = {Arm.STABLE: self.champion}
+        if self.baseline != self.champion:
+            arms[Arm.BASELINE] = self.baseline
+        if self.attempt is not None and not self.attempt.done:
+            arms[Arm.CANARY] = self.attempt.version
+        return arms
+
+    def weights(self, baseline_share: float) -> Weights:
+        """Where the traffic belongs: as the rollout in progress says, or else to the champion."""
+        if self.attempt is not None and not self.attempt.done:
+            return self.attempt.state.weights
+        share = baseline_share if self.baseline != self.champion else 0.0
+        return Weights(baseline=share, stable=1 - share)
+
+    def after(self, attempt: Attempt) -> "Standing":
+        """What is to be remembered once `attempt` stands as it does; its end gives the champion's arm away."""
+        return replace(self, attempt=attempt, champion=attempt.entitled if attempt.done else self.champion)
+
+
+class StandingStore(Protocol):
+    """Keeps the standing of one service."""
+
+    async def load(self) -> Standing | None:
+        """Read it back; `None` when nothing was kept yet. Raises `RolloutError` when it is not what `save` wrote."""
+        ...
+
+    async def save(self, standing: Standing) -> None:
+        """Keep it, all or nothing.
+
+        Raises:
+            OSError: there is no place for it.
+            PlatformError: it is not kept, because the place does not answer, or another one keeps it now.
+        """
+        ...
+
+
+class StandingFile:
+    """A `StandingStore` in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def load(self) -> Standing | None:
+        """See `StandingStore.load`."""
+        if not self._path.exists():
+            return None
+        try:
+            return loads(Standing, self._path.read_text(encoding="utf-8"))
+        except (RolloutError, UnicodeDecodeError) as error:
+            raise RolloutError(
+                f"{self._path} does not say where the service stands: {error} Mend it, or move it away."
+            ) from None
+
+    async def save(self, standing: Standing) -> None:
+        """See `StandingStore.save`."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_suffix(".tmp")
+        draft.write_text(dumps(standing), encoding="utf-8")
+        draft.replace(self._path)
