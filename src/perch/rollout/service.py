@@ -117,7 +117,7 @@ class Service:
             remembered = await asyncio.to_thread(first_standing, self._ports.registry, self._model, declared)
         elif remembered.model != self._model:
             raise RolloutError(
-                f"What is remembered of {self._name} is about {remembered.model}, and the declaration wants {self._model}. "
+                f"What is remembered of {self._name} is about {remembered.model}, and {self._model} is declared. "
                 "Declare the former model again, or give the service of this one another name and state of its own."
             )
         elif declared is not None and declared != remembered.baseline:
@@ -359,10 +359,8 @@ class Service:
             return read
         self._missed += attempt.champion in answering
         if self._missed > _PATIENCE or attempt.version in self._ports.fleet.down():
-            last = {
-                source: totals for source, totals in attempt.totals.items() if version_of(source) == attempt.version
-            }
-            return {**read, **last}
+            seen = attempt.totals.items()
+            return {**read, **{source: totals for source, totals in seen if version_of(source) == attempt.version}}
         return read
 
     async def _totals(self) -> Totals:
