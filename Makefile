@@ -18,7 +18,7 @@ export DO_NOT_TRACK := 1
 pytest = $(RUN)/pytest -q $(1) $(2) || $(RUN)/pytest -q --last-failed --last-failed-no-failures none $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train up down status test test-quick lint types layers format bench-decisions bench-engine lock clean
+.PHONY: help install demo train up down status test test-quick lint types layers format bench-decisions bench-engine images lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*##' '{printf "  \033[36m%-16s\033[0m%s\n", $$1, $$2}'
@@ -74,6 +74,20 @@ bench-decisions: install  ## Compare rollout rules on simulated traffic (half an
 
 bench-engine: install  ## Measure how many ticks the engine decides in a second
 	$(RUN)/python -m benchmarks.engine_speed
+
+include versions.env
+DOCKER ?= docker
+REGISTRY ?=
+PLATFORM ?=
+BUILD_FLAGS ?=
+VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+
+images: image-serving image-operator image-mlflow  ## Build the images (REGISTRY=ghcr.io/you PLATFORM=linux/arm64 DOCKER=podman)
+
+image-%:
+	$(DOCKER) build $(if $(PLATFORM),--platform $(PLATFORM)) $(BUILD_FLAGS) \
+		--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg UV_VERSION=$(UV_VERSION) \
+		--file images/$*/Dockerfile --tag $(if $(REGISTRY),$(REGISTRY)/)perch-$*:$(VERSION) .
 
 lock:  ## Renew uv.lock
 	$(UV) lock
