@@ -23,6 +23,7 @@ from perch.cli.app import app
 from perch.core import policy
 from perch.core.policy import _INTERVALS, _UNBOUNDED
 from perch.settings import ModelService, schema
+from perch.settings.crd import meaning
 from perch.signals import names
 from perch.ui import record
 
@@ -96,8 +97,7 @@ def _meaning(owner: str, key: str, found: Mapping[str, Any]) -> str:
     known = getattr(schema, owner, None) or getattr(policy, owner)
     texts = {to_camel(name): text for name, text in docstrings(known).items()}
     text: str = texts.get(key) or found.get("description") or _FIXED[key]
-    text = text.replace("`None`", "Empty")
-    return re.sub(r"`([a-z0-9_]+_[a-z0-9_]+)`", lambda name: f"`{to_camel(name[1])}`", text)
+    return meaning(text)
 
 
 _FIXED = {"apiVersion": "Version of this layout.", "kind": "What the file declares."}
@@ -117,7 +117,7 @@ def _bounds(key: str, told: Mapping[str, Any]) -> str:
     if "const" in told:
         return f"only `{told['const']}`"
     if "pattern" in told:
-        return "lower-case letters, digits and `-`, at most 40"
+        return _FORMS.get(key, "lower-case letters, digits and `-`, at most 40")
     if told["type"] == "boolean":
         return "`true`, `false`"
     intervals = {to_camel(name): bounds for name, bounds in _INTERVALS.items()}
@@ -126,6 +126,14 @@ def _bounds(key: str, told: Mapping[str, Any]) -> str:
     low = told.get("minimum", told.get("exclusiveMinimum", low))
     high = told.get("maximum", high if "minimum" not in told else None)
     return f"{above}{_plain(low)} " + ("and more" if high is None or high >= _NO_BOUND else f"to {_plain(high)}")
+
+
+_FORMS = {
+    "gateway": "`namespace/name`",
+    "hostname": "a DNS name",
+    "cpu": "such as `2`, `0.5` or `500m`, as text",
+    "memory": "such as `512Mi` or `2Gi`",
+}
 
 
 def _plain(number: float) -> str:

@@ -1,5 +1,23 @@
 """The ModelService declaration: its schema, how it is read and what is refused."""
 
-from perch.settings.schema import LoadTest, Metadata, ModelService, Spec, load_declaration, parse_declaration, to_yaml
+from perch.settings.schema import (
+    Cluster,
+    LoadTest,
+    Metadata,
+    ModelService,
+    Spec,
+    load_declaration,
+    parse_declaration,
+    to_yaml,
+)
 
-__all__ = ["LoadTest", "Metadata", "ModelService", "Spec", "load_declaration", "parse_declaration", "to_yaml"]
+__all__ = [
+    "Cluster",
+    "LoadTest",
+    "Metadata",
+    "ModelService",
+    "Spec",
+    "load_declaration",
+    "parse_declaration",
+    "to_yaml",
+]

@@ -17,8 +17,14 @@ from perch.errors import DeclarationError
 
 API_VERSION: Literal["perch.dev/v1alpha1"] = "perch.dev/v1alpha1"
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")]
-"""A DNS label, short enough for the names that are made from it to stay one."""
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
+"""A DNS label that begins with a letter (RFC 1035), short enough for the names that are made from it to stay one."""
+
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
+"""Name of a registered model; nothing in the cluster is called after it."""
+
+_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_DNS_NAME = rf"{_LABEL}(\.{_LABEL})*"
 
 Version = Annotated[int, Field(ge=1, strict=True)]  # `yes` is no number
 
@@ -56,11 +62,34 @@ class LoadTest(Settings):
     """Simulated clients that share the rate."""
 
 
+class Cluster(Settings):
+    """How it runs on Kubernetes; the local platform does not look at it."""
+
+    gateway: Annotated[str, StringConstraints(pattern=f"^{_LABEL}/{_DNS_NAME}$", max_length=317)] = (
+        "kserve/kserve-ingress-gateway"
+    )
+    """Gateway that the route hangs on, as `namespace/name`. It must admit routes from the service's namespace."""
+
+    hostname: Annotated[str, StringConstraints(pattern=f"^{_DNS_NAME}$", max_length=253)] | None = None
+    """DNS name under which the Gateway answers for the service. Empty: `<name>.<namespace>.perch`."""
+
+    replicas: Annotated[int, Field(ge=1, le=50)] = 1
+    """Pods of each version that is kept warm. With one, its traffic fails while that pod is away."""
+
+    cpu: Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]*m?|[0-9]+\.[0-9]{0,2}[1-9])$")] = "250m"
+    """Processor time of a pod, requested and allowed: cores, or thousandths of one with `m`. Always set, for without it
+    KServe asks for a whole core, and a release needs three versions at once."""
+
+    memory: Annotated[str, StringConstraints(pattern="^[1-9][0-9]*([kMGT]|[KMGT]i)?$")] = "512Mi"
+    """Memory of a pod, requested and allowed, in bytes: a pod that needs more is killed, and never takes it from
+    another."""
+
+
 class Spec(Settings):
     """What is wished for."""
 
-    model: Name = "ad-clicks"
-    """Registered model that the service runs."""
+    model: ModelName = "ad-clicks"
+    """Registered model that the service runs. On Kubernetes it cannot be changed later."""
 
     version: Version | None = None
     """Version that should be the champion. Empty: whatever is the champion now."""
@@ -71,6 +100,7 @@ class Spec(Settings):
     slo: Slo = Slo()
     policy: Policy = Policy()
     load: LoadTest = LoadTest()
+    cluster: Cluster = Cluster()
 
     attribution_window_s: Annotated[float, Field(gt=0, le=30 * 86_400)] = 14_400.0
     """How long after a prediction its outcome still counts, in training as in service."""

@@ -1,0 +1,82 @@
+"""The status of a ModelService object: what the operator tells, and what it needs to go on after a restart.
+
+Only the operator writes it, through the object's status subresource; the wish in `spec` stays whoever wrote it's own.
+Its layout is part of the custom resource definition, see `perch.settings.crd`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field, StringConstraints
+
+from perch.settings.schema import Settings, Version
+
+ENGINE_LIMIT_BYTES = 256 * 1024
+"""Largest engine state that is kept in an object; etcd takes 1.5 MiB for all of it."""
+
+SERVING = "serving"
+"""The phase of a service that has no rollout in progress."""
+
+
+class Condition(Settings):
+    """One aspect of the object's state, as Kubernetes' `metav1.Condition`."""
+
+    type: Annotated[str, StringConstraints(pattern="^[A-Z][A-Za-z0-9]*$", max_length=316)]
+    """Aspect that is told of, in CamelCase."""
+
+    status: Literal["True", "False", "Unknown"]
+    """Whether it holds."""
+
+    reason: Annotated[str, StringConstraints(pattern="^[A-Z][A-Za-z0-9]*$", max_length=1024)]
+    """Why, in one CamelCase word for programs."""
+
+    message: Annotated[str, StringConstraints(max_length=32_768)]
+    """Why, in a sentence for people."""
+
+    last_transition_time: AwareDatetime
+    """When `status` last changed."""
+
+    observed_generation: Annotated[int, Field(ge=0)]
+    """Generation of the object that the condition was found for."""
+
+
+class ModelServiceStatus(Settings):
+    """Where the service stands. Only the operator writes it."""
+
+    observed_generation: Annotated[int, Field(ge=0)]
+    """Generation of the object that was last taken on."""
+
+    champion: Version | None = None
+    """Version that serves."""
+
+    baseline: Version | None = None
+    """Version to fall back to."""
+
+    canary: Version | None = None
+    """Version that is being tried."""
+
+    phase: str = SERVING
+    """Phase of the rollout in progress; `serving` when there is none."""
+
+    weight: str | None = None
+    """The canary's share of the traffic, such as `12 %`."""
+
+    evidence: str | None = None
+    """Odds that the canary harms, such as `1.3 to 1`."""
+
+    rollout: str | None = None
+    """Name of the rollout in progress, or of the last one."""
+
+    sentence: str | None = None
+    """What was decided last, and why."""
+
+    conditions: Annotated[
+        tuple[Condition, ...],
+        Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+    ] = ()
+    """Aspects of the state, at most one of each type."""
+
+    request: str | None = None
+    """Id of the last request of a person that was taken on."""
+
+    engine: Annotated[str, StringConstraints(max_length=ENGINE_LIMIT_BYTES)] | None = None
+    """The engine's state, compressed; with it the operator goes on where it was. Of no use to people."""
