@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from perch.errors import PerchError, PlatformError, RegistryError
+from perch.errors import PerchError, PlatformError, RegistryError, UsageError
 from perch.workload.model import estimator
 from perch.workload.package import FEATURES, MANIFEST, ensure_package, read_manifest
 
@@ -140,9 +140,18 @@ def fetch_package(download: Download, model: str, version: int, digest: str, fol
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Fetch what the options name; raises as `fetch_package` does."""
+    """Fetch what the options name.
+
+    Raises:
+        UsageError: The registry's address is none.
+        PerchError: As `fetch_package` raises.
+    """
     options = _parser().parse_args(arguments)
-    with httpx.Client(base_url=options.registry, timeout=_SILENCE_S, trust_env=False) as client:
+    try:
+        client = httpx.Client(base_url=options.registry, timeout=_SILENCE_S, trust_env=False)
+    except httpx.InvalidURL as error:
+        raise UsageError(f"{options.registry} is no address ({error}); give --registry http://HOST:PORT.") from None
+    with client:
         fetch_package(Download(client), options.model, options.version, options.digest, options.into)
 
 
