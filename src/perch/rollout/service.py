@@ -218,6 +218,16 @@ class Service:
         """A rollout is in progress."""
         return self._standing.rolling
 
+    @property
+    def champion(self) -> int:
+        """The version that serves."""
+        return self._standing.champion
+
+    @property
+    def last_tried(self) -> int | None:
+        """The version of the rollout in progress, or of the last one."""
+        return self._standing.attempt.version if self._standing.attempt else None
+
     async def tick(self, now_s: float) -> Decision | None:
         """See what was counted, decide, act and record; `None` when no rollout is in progress.
 

@@ -186,18 +186,26 @@ class MlflowRegistry:
     def _calling(self, what: str) -> Iterator[None]:
         """Turn whatever MLflow and its database raise into one sentence."""
         from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             if self._file is not None and not self._file.exists():
                 raise FileNotFoundError(f"{self._file} is gone")  # its open connections would go on, for nobody
             yield
-        except (MlflowException, SQLAlchemyError, OSError) as error:
+        except (MlflowException, *_database_errors(self._uri), OSError) as error:
             cause = str(error).strip().partition("\n")[0][:200]
             raise RegistryError(
                 f"cannot {what}: the MLflow registry at {self._uri} answers {cause!r}: "
                 "check that it runs and that the address is right, then try again"
             ) from error
+
+
+def _database_errors(uri: str) -> tuple[type[Exception], ...]:
+    """What a store on this machine raises; the client of a server is installed without a database's."""
+    if not uri.startswith(_SQLITE):
+        return ()
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (SQLAlchemyError,)
 
 
 def _quiet_client(uri: str) -> "MlflowClient":

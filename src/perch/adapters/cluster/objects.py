@@ -1,0 +1,50 @@
+"""The kinds of objects that Perch makes or reads, and what all calls have in common.
+
+Objects are written by server-side apply: the API server remembers which fields are ours, so that whoever owns the rest
+of an object keeps it. (Kubernetes, Server-Side Apply.)
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import httpx2
+from lightkube.core.exceptions import ApiError
+from lightkube.generic_resource import create_namespaced_resource
+
+from perch.errors import PlatformError
+
+Manifest = dict[str, Any]
+
+FIELD_MANAGER: Final = "perch"
+"""Who owns the fields that we write."""
+
+SERVICE_LABEL: Final = "perch.dev/service"
+VERSION_LABEL: Final = "perch.dev/version"
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+
+HTTPRoute = create_namespaced_resource("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes")
+InferenceService = create_namespaced_resource("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices")
+ModelServiceObject = create_namespaced_resource("perch.dev", "v1alpha1", "ModelService", "modelservices")
+
+
+def labels(service: str) -> dict[str, str]:
+    """What every object says that was made for a ModelService."""
+    return {SERVICE_LABEL: service, MANAGED_BY: FIELD_MANAGER}
+
+
+def is_ours(metadata: Mapping[str, Any], service: str) -> bool:
+    """Whether an object was made for this service by us."""
+    return labels(service).items() <= dict(metadata.get("labels") or {}).items()
+
+
+@contextmanager
+def calling(what: str) -> Iterator[None]:
+    """Turn what the API server refuses, or does not answer, into one sentence; raises `PlatformError`."""
+    try:
+        yield
+    except ApiError as error:
+        raise PlatformError(f"The cluster refuses to {what}: {error.status.message or error}.") from error
+    except httpx2.HTTPError as error:
+        told = str(error) or type(error).__name__
+        raise PlatformError(f"The cluster's API server does not answer ({told}), so it did not {what}.") from error

@@ -1,0 +1,141 @@
+"""What the InferenceService of a version says.
+
+A version's model comes into the pod by its registry version: an init container fetches the package and checks it
+against the digest that was registered. So a release needs no image of its own, and a pod that restarts has the same
+bytes. Pods fit a namespace that enforces the `restricted` Pod Security Standard.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from perch.adapters.cluster.objects import VERSION_LABEL, Manifest, labels
+from perch.adapters.registry.port import ModelVersion
+
+PORT: Final = 8080
+
+_USER = 10_001  # of the images
+_PACKAGE = "/model/package"
+_MOUNTS = [{"name": "model", "mountPath": "/model"}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108  a volume
+_LOCKED_DOWN = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+_LIFE = {
+    "ports": [{"name": "http1", "containerPort": PORT, "protocol": "TCP"}],
+    "startupProbe": {
+        "httpGet": {"path": "/v2/health/ready", "port": PORT},
+        "periodSeconds": 1,
+        "failureThreshold": 120,
+    },
+    "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": PORT}, "periodSeconds": 5, "timeoutSeconds": 2},
+    "livenessProbe": {
+        "httpGet": {"path": "/v2/health/live", "port": PORT},
+        "periodSeconds": 10,
+        "timeoutSeconds": 5,
+        "failureThreshold": 6,
+    },
+    # The gateway goes on sending for a moment after the pod is told to end.
+    "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How the versions of one service are run."""
+
+    service: str
+    namespace: str
+    model: str
+    image: str
+    """With `perch.serving` in it."""
+
+    registry_url: str
+    """Where a pod fetches packages."""
+
+    slo_latency_ms: float
+    replicas: int
+    cpu: str
+    memory: str
+    """Requests and limit of a pod, as Kubernetes' quantities; the CPU is not limited."""
+
+    token_secret: str | None = None
+    """Secret with a `token` that opens the fault switches; `None`: faults cannot be switched."""
+
+
+def object_name(service: str, version: int) -> str:
+    """Name of a version's InferenceService."""
+    return f"{service}-v{version}"
+
+
+def inference_service(serving: Serving, version: ModelVersion) -> Manifest:
+    """The object that runs a version."""
+    told = {**labels(serving.service), VERSION_LABEL: str(version.version)}
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {
+            "name": object_name(serving.service, version.version),
+            "namespace": serving.namespace,
+            "labels": {**told, "networking.kserve.io/visibility": "cluster-local"},  # the route is ours
+            "annotations": {
+                "serving.kserve.io/deploymentMode": "Standard",
+                "serving.kserve.io/autoscalerClass": "none",
+                "prometheus.io/scrape": "true",
+                "prometheus.io/port": str(PORT),
+                "prometheus.io/path": "/metrics",
+            },
+        },
+        "spec": {"predictor": _predictor(serving, version)},
+    }
+
+
+def _predictor(serving: Serving, version: ModelVersion) -> Manifest:
+    resources = {
+        "requests": {"cpu": serving.cpu, "memory": serving.memory},
+        "limits": {"memory": serving.memory},
+    }
+    common = {"image": serving.image, "resources": resources, "securityContext": _LOCKED_DOWN, "volumeMounts": _MOUNTS}
+    volumes: list[Manifest] = [{"name": "model", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}]
+    server: Manifest = {
+        **common,
+        "name": "kserve-container",
+        "args": list(_serve_arguments(serving, version)),
+        **_LIFE,
+    }
+    if serving.token_secret:
+        volumes.append({"name": "token", "secret": {"secretName": serving.token_secret}})
+        server["volumeMounts"] = [*_MOUNTS, {"name": "token", "mountPath": "/token", "readOnly": True}]
+    return {
+        "minReplicas": serving.replicas,
+        "maxReplicas": serving.replicas,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 30,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "initContainers": [{**common, "name": "fetch", "command": list(_fetch_command(serving, version))}],
+        "containers": [server],
+        "volumes": volumes,
+    }
+
+
+def _fetch_command(serving: Serving, version: ModelVersion) -> Iterator[str]:
+    yield from ("python", "-m", "perch.serving.fetch", "--registry", serving.registry_url)
+    yield from ("--model", serving.model, "--version", str(version.version))
+    yield from ("--digest", version.digest, "--into", _PACKAGE)
+
+
+def _serve_arguments(serving: Serving, version: ModelVersion) -> Iterator[str]:
+    yield from ("--package", _PACKAGE, "--digest", version.digest)
+    yield from ("--model", serving.model, "--version", str(version.version))
+    yield from ("--host", "0.0.0.0", "--port", str(PORT))  # noqa: S104  in a pod
+    yield from ("--slo-latency-ms", str(serving.slo_latency_ms))
+    if serving.token_secret:
+        yield from ("--token-file", "/token/token", "--allow-faults")

@@ -1,0 +1,186 @@
+"""Splits traffic by an HTTPRoute of the Gateway API, which is ours alone.
+
+Each arm is one `backendRef` with a filter that stamps the arm on the request. A gateway that builds on Envoy makes one
+cluster of each, so an arm has connections and statistics of its own. (Gateway API, HTTPRoute.)
+
+An arm whose weight is 0 stays in the route as long as it runs: the gateway knows its endpoints already when it gets
+traffic.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lightkube import Client
+from lightkube.core.exceptions import ApiError
+
+from perch.adapters.cluster.objects import HTTPRoute, Manifest, calling, is_ours, labels
+from perch.adapters.traffic.shares import LIVE_ARMS, WHOLE, as_weights, checked
+from perch.core.types import Arm, Weights
+from perch.errors import PlatformError
+from perch.signals.names import ARM_HEADER
+
+ACCEPTED_TIMEOUT_S: Final = 10.0
+"""How long the gateway's controller may take to accept a change. It takes a fraction of a second when all is well."""
+
+REQUEST_TIMEOUT: Final = "10s"
+
+_POLL_S = 0.05
+_NOT_FOUND = 404
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the route of a service hangs."""
+
+    service: str
+    namespace: str
+    gateway: str
+    """`namespace/name` of the Gateway."""
+
+    hostname: str
+    """Host that clients name in their requests."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The route without its rule."""
+        namespace, _, name = self.gateway.partition("/")
+        return {
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "HTTPRoute",
+            "metadata": {"name": self.service, "namespace": self.namespace, "labels": labels(self.service)},
+            "spec": {
+                "parentRefs": [{"namespace": namespace, "name": name}],
+                "hostnames": [self.hostname],
+            },
+        }
+
+
+class GatewayRouter:
+    """A `TrafficRouter` that writes one HTTPRoute. Its calls block; it is made for a thread."""
+
+    def __init__(self, client: Client, route: Route, owner: Manifest | None = None) -> None:
+        """Make a router.
+
+        Args:
+            client: Of the API server.
+            route: Where the route hangs.
+            owner: Reference to the object with which the route is to go; `None`: it stays until somebody deletes it.
+        """
+        self._client = client
+        self._route = route
+        self._owner = owner
+
+    def route(self, endpoints: Mapping[Arm, str], weights: Weights) -> None:
+        """See `TrafficRouter.route`. Endpoints are `SERVICE.NAMESPACE:PORT`; all are in the route's namespace.
+
+        Returns when the gateway's controller has accepted the change; it is in force within about a second from then.
+
+        Raises:
+            PlatformError: see `TrafficRouter.route`; the route belongs to somebody else; or it is not accepted.
+        """
+        units = checked(endpoints, weights)
+        before = self._read()
+        if before is not None and not is_ours(before["metadata"], self._route.service):
+            raise PlatformError(
+                f"HTTPRoute {self._route.service} in {self._route.namespace} was not made by Perch. "
+                "Rename the ModelService, or delete that route."
+            )
+        manifest = self._route.manifest
+        if self._owner is not None:
+            manifest["metadata"]["ownerReferences"] = [self._owner]
+        manifest["spec"]["rules"] = [rule(endpoints, units, round(weights.mirror * WHOLE))]
+        with calling(f"change the weights of {self._route.service}"):
+            applied = self._client.apply(HTTPRoute.from_dict(manifest), force=True)
+        self._await_accepted(applied["metadata"]["generation"])
+
+    def weights(self) -> Weights:
+        """See `TrafficRouter.weights`. Without any route yet, the default ones."""
+        found = self._read()
+        return Weights() if found is None else weights_of(found)
+
+    def remove(self) -> None:
+        """Take the route away; requests to its host are answered 404 from then on."""
+        with calling(f"remove the route of {self._route.service}"):
+            try:
+                self._client.delete(HTTPRoute, self._route.service, namespace=self._route.namespace)
+            except ApiError as error:
+                if error.status.code != _NOT_FOUND:
+                    raise
+
+    def _read(self) -> Mapping[str, Any] | None:
+        with calling(f"read the route of {self._route.service}"):
+            try:
+                return dict(self._client.get(HTTPRoute, self._route.service, namespace=self._route.namespace))
+            except ApiError as error:
+                if error.status.code == _NOT_FOUND:
+                    return None
+                raise
+
+    def _await_accepted(self, generation: int) -> None:
+        deadline, refused = time.monotonic() + ACCEPTED_TIMEOUT_S, "no controller has looked at it"
+        while time.monotonic() < deadline:
+            found = self._read() or {}
+            verdict = _refusal(found, generation)
+            if verdict is None:
+                return
+            refused = verdict
+            time.sleep(_POLL_S)
+        raise PlatformError(
+            f"The gateway {self._route.gateway} did not accept the route of {self._route.service} within "
+            f"{ACCEPTED_TIMEOUT_S:.0f} s: {refused}. See `kubectl describe httproute {self._route.service}`."
+        )
+
+
+def rule(endpoints: Mapping[Arm, str], units: Mapping[Arm, int], mirror: int) -> Manifest:
+    """The route's only rule; units and mirror in ten-thousandths."""
+    arms = [arm for arm in LIVE_ARMS if arm in endpoints]
+    split: Manifest = {
+        "backendRefs": [
+            {**_backend(endpoints[arm]), "weight": units.get(arm, 0), "filters": [_stamp(arm)]} for arm in arms
+        ],
+        "timeouts": {"request": REQUEST_TIMEOUT},
+    }
+    if mirror:
+        fraction = {"numerator": mirror, "denominator": WHOLE}
+        mirrored = {"backendRef": _backend(endpoints[Arm.CANARY]), "fraction": fraction}
+        split["filters"] = [{"type": "RequestMirror", "requestMirror": mirrored}]
+    return split
+
+
+def weights_of(route: Mapping[str, Any]) -> Weights:
+    """The inverse of `rule`: the weights that a route's object asks for."""
+    split = route["spec"]["rules"][0]
+    units = {_stamped(backend): backend.get("weight", 1) for backend in split["backendRefs"]}
+    mirrors = [one["requestMirror"] for one in split.get("filters", []) if one["type"] == "RequestMirror"]
+    return as_weights(units, sum(mirror["fraction"]["numerator"] for mirror in mirrors))
+
+
+def _backend(endpoint: str) -> Manifest:
+    host, _, port = endpoint.rpartition(":")
+    return {"name": host.partition(".")[0], "port": int(port)}
+
+
+def _stamp(arm: Arm) -> Manifest:
+    """Set, not added: a client cannot choose the arm that its request is counted under."""
+    header = {"name": ARM_HEADER, "value": arm.value}
+    return {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [header]}}
+
+
+def _stamped(backend: Mapping[str, Any]) -> Arm:
+    (modifier,) = (one["requestHeaderModifier"] for one in backend["filters"] if "requestHeaderModifier" in one)
+    return Arm(modifier["set"][0]["value"])
+
+
+def _refusal(route: Mapping[str, Any], generation: int) -> str | None:
+    """Why the controller has not accepted this generation of the route; `None` when it has."""
+    parents = route.get("status", {}).get("parents", [])
+    conditions = [condition for parent in parents for condition in parent.get("conditions", [])]
+    current = {one["type"]: one for one in conditions if one.get("observedGeneration", 0) >= generation}
+    for wanted in ("Accepted", "ResolvedRefs"):
+        if wanted not in current:
+            return f"its condition {wanted} is not there yet"
+        if current[wanted]["status"] != "True":
+            return f"{current[wanted]['reason']}: {current[wanted].get('message', '')}"
+    return None

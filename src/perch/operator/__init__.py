@@ -1,0 +1,1 @@
+"""Runs the ModelServices of a cluster: a thin shell over `perch.rollout`."""

@@ -1,0 +1,60 @@
+"""Runs the operator in a pod: `python -m perch.operator --image IMAGE --registry http://HOST:PORT ...`."""
+
+import argparse
+import logging
+import os
+import socket
+import sys
+import uuid
+from pathlib import Path
+
+import kopf
+
+from perch.adapters.registry.mlflow import MlflowRegistry
+from perch.errors import PerchError
+from perch.operator.app import Operator, Options, handlers
+
+
+def main() -> int:
+    """Run until SIGTERM; a mistake in the options is one sentence."""
+    asked = _parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        registry = MlflowRegistry(asked.registry)
+    except PerchError as error:
+        print(error, file=sys.stderr)  # noqa: T201  the pod's log
+        return error.exit_code
+    options = Options(
+        image=asked.image,
+        registry_url=asked.registry,
+        ledgers=asked.ledgers,
+        namespace=asked.namespace,
+        holder=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
+        token_secret=asked.token_secret,
+    )
+    kopf.run(
+        registry=handlers(Operator(options, registry)),
+        clusterwide=not asked.watch,
+        namespaces=asked.watch,
+        standalone=True,
+        liveness_endpoint=f"http://0.0.0.0:{asked.liveness_port}/healthz",  # the kubelet asks from outside the pod
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m perch.operator", description="Runs a cluster's ModelServices.")
+    parser.add_argument("--image", required=True, help="serving image of all versions")
+    parser.add_argument("--registry", required=True, help="MLflow's address, http://HOST:PORT; pods fetch models there")
+    parser.add_argument("--ledgers", type=Path, default=Path("/var/lib/perch"), help="folder that keeps the ledgers")
+    parser.add_argument("--namespace", default=os.environ.get("POD_NAMESPACE", "perch"), help="where the lease stands")
+    parser.add_argument("--watch", action="append", default=[], help="namespace to watch; all without it")
+    parser.add_argument("--token-secret", help="secret with the token of the fault switches; none: no faults")
+    parser.add_argument("--liveness-port", type=int, default=8081)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""The operator's process: kopf watches the ModelServices and keeps a task for each; the lease decides who acts."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import kopf
+from lightkube import AsyncClient, Client
+from pydantic import ValidationError
+
+from perch.adapters.cluster.objects import FIELD_MANAGER, Manifest
+from perch.adapters.fleet.kserve import KServeFleet, PodSource
+from perch.adapters.fleet.kserve_resources import Serving
+from perch.adapters.registry.port import ModelRegistry
+from perch.adapters.traffic.gateway import GatewayRouter, Route
+from perch.core.types import Arm, Weights
+from perch.errors import PerchError
+from perch.operator.hosted import REQUEST_ANNOTATION, Hosted, Wish
+from perch.operator.lease import Lease
+from perch.operator.store import StatusStore
+from perch.rollout.service import Ports, Service
+from perch.rollout.standing import Standing
+from perch.settings import ModelService
+
+GROUP, VERSION, PLURAL = "perch.dev", "v1alpha1", "modelservices"
+TICK_S = 1.0
+
+_WAIT_S = 1.0
+_RETRY_S = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the operator is told at its start."""
+
+    image: str
+    """Serving image of all versions."""
+
+    registry_url: str
+    ledgers: Path
+    namespace: str
+    """Where the operator itself runs, and its lease stands."""
+
+    holder: str
+    token_secret: str | None
+    """Secret in each service's namespace with the token of the fault switches; `None`: there are none."""
+
+
+class FencedRouter(GatewayRouter):
+    """A router that writes nothing unless its operator holds the lease."""
+
+    def __init__(self, lease: Lease, client: Client, route: Route, owner: Manifest) -> None:
+        super().__init__(client, route, owner)
+        self._lease = lease
+
+    def route(self, endpoints: Mapping[Arm, str], weights: Weights) -> None:
+        """See `GatewayRouter.route`. Raises `PlatformError` without the lease, too."""
+        self._lease.check()
+        super().route(endpoints, weights)
+
+
+class Operator:
+    """What all services of one operator share."""
+
+    def __init__(self, options: Options, registry: ModelRegistry) -> None:
+        self.options = options
+        self.registry = registry
+        self.client = AsyncClient(field_manager=FIELD_MANAGER)
+        self.blocking = Client(field_manager=FIELD_MANAGER)
+        self.lease = Lease(self.client, options.namespace, options.holder, time.monotonic)
+
+
+class Parts:
+    """The ports of one service in a cluster, and the service over them."""
+
+    def __init__(self, operator: Operator, declaration: ModelService, namespace: str, owner: Manifest) -> None:
+        options, spec, name = operator.options, declaration.spec, declaration.name
+        serving = Serving(
+            service=name,
+            namespace=namespace,
+            model=spec.model,
+            image=options.image,
+            registry_url=options.registry_url,
+            slo_latency_ms=spec.slo.latency_p99_ms,
+            replicas=spec.cluster.replicas,
+            cpu=spec.cluster.cpu,
+            memory=spec.cluster.memory,
+            token_secret=options.token_secret,
+        )
+        hostname = spec.cluster.hostname or f"{name}.{namespace}.perch"
+        route = Route(name, namespace, spec.cluster.gateway, hostname)
+        share = spec.policy.baseline_share
+
+        def weights(standing: Standing) -> Weights:
+            return standing.weights(share)
+
+        self.fleet = KServeFleet(operator.client, serving, operator.registry, owner)
+        self._metrics = PodSource(self.fleet)
+        self.store = StatusStore(operator.client, name, namespace, may_write=operator.lease.check, weights=weights)
+        router = FencedRouter(operator.lease, operator.blocking, route, owner)
+        ports = Ports(operator.registry, self.fleet, router, self._metrics, self.store)
+        self.service = Service(declaration, ports, options.ledgers / namespace / name, notify=_say(namespace, name))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._metrics.close()
+
+
+def handlers(operator: Operator) -> kopf.OperatorRegistry:
+    """The handlers that kopf runs."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.startup(registry=registry)
+    async def configure(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: object) -> None:
+        # All that kopf remembers stands in the status, too: the rest of the object belongs to whoever wrote it.
+        settings.persistence.finalizer = f"{GROUP}/operator"
+        settings.persistence.progress_storage = kopf.StatusProgressStorage(field="status.kopf.progress")
+        settings.persistence.diffbase_storage = kopf.StatusDiffBaseStorage(field="status.kopf.last")
+        settings.posting.level = logging.WARNING
+        memo.lease = asyncio.create_task(operator.lease.keep())
+
+    @kopf.daemon(GROUP, VERSION, PLURAL, registry=registry, cancellation_backoff=5.0, cancellation_timeout=20.0)
+    async def serve(
+        body: kopf.Body, name: str, namespace: str | None, stopped: kopf.DaemonStopped, **_: object
+    ) -> None:
+        assert namespace is not None
+        while not stopped:
+            if not operator.lease.held:
+                await stopped.wait(_WAIT_S)
+                continue
+            try:
+                await _host(operator, body, namespace, stopped)
+            except PerchError as error:
+                _say(namespace, name)(str(error))
+                kopf.warn(body, reason="NotServing", message=str(error))
+                await stopped.wait(_RETRY_S)
+
+    return registry
+
+
+async def _host(operator: Operator, body: kopf.Body, namespace: str, stopped: kopf.DaemonStopped) -> None:
+    """Run one service until the object goes, the lease is lost, or what is fixed at the start changes."""
+    wish = wish_of(body)
+    parts = Parts(operator, wish.declaration, namespace, owner_of(body))
+    hosted = Hosted(parts, notify=lambda sentence: kopf.warn(body, reason="Refused", message=sentence))
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(parts.close)
+        await parts.fleet.refresh()
+        await hosted.open(wish)
+        stack.push_async_callback(hosted.close)
+        due = time.monotonic()
+        while not stopped and operator.lease.held:
+            try:
+                await hosted.step(wish_of(body), time.time())
+            except (PerchError, OSError) as error:
+                _say(namespace, wish.declaration.name)(
+                    f"A tick failed, and the next one tries again; meanwhile no canary gets more traffic. {error}"
+                )
+            due = max(due + TICK_S, time.monotonic())
+            await stopped.wait(due - time.monotonic())
+
+
+def wish_of(body: Mapping[str, Any]) -> Wish:
+    """What an object says now; raises `PerchError` when the schema let through what the settings refuse."""
+    metadata = body["metadata"]
+    try:
+        declaration = ModelService.model_validate(
+            {
+                "apiVersion": f"{GROUP}/{VERSION}",
+                "kind": "ModelService",
+                "metadata": {"name": metadata["name"]},
+                "spec": dict(body.get("spec") or {}),
+            }
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise PerchError(f"ModelService {metadata['name']} cannot be meant: {where}: {first['msg']}.") from None
+    request = (metadata.get("annotations") or {}).get(REQUEST_ANNOTATION)
+    return Wish(declaration, metadata["generation"], request)
+
+
+def owner_of(body: Mapping[str, Any]) -> Manifest:
+    """Reference by which what is made for an object goes with it."""
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": "ModelService",
+        "name": body["metadata"]["name"],
+        "uid": body["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _say(namespace: str, name: str) -> Any:  # noqa: ANN401
+    def say(sentence: str) -> None:
+        _log.info("%s/%s: %s", namespace, name, sentence)
+
+    return say

@@ -1,0 +1,114 @@
+"""The right to move weights in a cluster: one operator has it at a time.
+
+It is a Lease object that its holder renews. Whoever cannot renew it in time stops writing before anybody else may take
+it: the holder trusts it for less time than it lasts, measured on its own clock from before it asked. Two operators never
+compare clocks: one that waits takes the lease when it has not seen it change for as long as it lasts. (Kubernetes,
+Leases; client-go's leader election works alike.)
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from lightkube import AsyncClient
+from lightkube.core.exceptions import ApiError
+from lightkube.models.coordination_v1 import LeaseSpec
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.coordination_v1 import Lease as LeaseObject
+
+from perch.adapters.cluster.objects import FIELD_MANAGER, calling
+from perch.errors import PlatformError
+
+LASTS_S: Final = 10
+"""How long a lease lasts that nobody renews."""
+
+RENEW_S: Final = 2.0
+TRUSTED_S: Final = 7.0
+"""How long its holder relies on it after it asked: the rest is for a write that is on its way."""
+
+_NAME = "perch-operator"
+_NOT_FOUND, _CONFLICT = 404, 409
+
+
+class Lease:
+    """Holds the lease, or waits for it."""
+
+    def __init__(self, client: AsyncClient, namespace: str, holder: str, clock_s: Callable[[], float]) -> None:
+        """Make one that nobody holds yet; `keep` takes it.
+
+        Args:
+            client: Of the API server.
+            namespace: Where the Lease object stands.
+            holder: Who we are; differs between any two operators.
+            clock_s: A clock that never goes back.
+        """
+        self._client = client
+        self._namespace = namespace
+        self._holder = holder
+        self._clock_s = clock_s
+        self._trusted_until_s = float("-inf")
+        self._seen: tuple[str | None, float] = (None, float("-inf"))
+
+    @property
+    def held(self) -> bool:
+        """Whether we may write now."""
+        return self._clock_s() < self._trusted_until_s
+
+    def check(self) -> None:
+        """Raise `PlatformError` unless we may write now."""
+        if not self.held:
+            raise PlatformError("This operator does not hold the lease, so it leaves the weights to the one that does.")
+
+    async def keep(self) -> None:
+        """Take the lease when it is free and renew it, for ever. An API server that is away costs it."""
+        while True:
+            asked_s = self._clock_s()
+            try:
+                if await self._ask(asked_s):
+                    self._trusted_until_s = asked_s + TRUSTED_S
+            except PlatformError:
+                pass  # it is trusted until its time is over
+            await asyncio.sleep(RENEW_S)
+
+    async def _ask(self, now_s: float) -> bool:
+        """Try once to take or renew it; whether we hold it now."""
+        with calling("renew the operator's lease"):
+            try:
+                found = await self._client.get(LeaseObject, _NAME, namespace=self._namespace)
+            except ApiError as error:
+                if error.status.code != _NOT_FOUND:
+                    raise
+                found = None
+            if found is not None and not self._may_take(found, now_s):
+                return False
+            try:
+                await self._write(found)
+            except ApiError as error:
+                if error.status.code == _CONFLICT:  # another one was faster
+                    return False
+                raise
+        return True
+
+    def _may_take(self, found: LeaseObject, now_s: float) -> bool:
+        """Whether it is ours, free, or has not changed for as long as it lasts."""
+        assert found.metadata is not None
+        if found.spec is None or found.spec.holderIdentity in {self._holder, None, ""}:
+            return True
+        version, since_s = self._seen
+        if found.metadata.resourceVersion != version:
+            self._seen = found.metadata.resourceVersion, now_s
+            return False
+        return now_s - since_s > LASTS_S
+
+    async def _write(self, found: LeaseObject | None) -> None:
+        """Write our name; with the version that was read, so that it fails when another one wrote meanwhile."""
+        metadata = ObjectMeta(name=_NAME, namespace=self._namespace)
+        if found is not None and found.metadata is not None:
+            metadata.resourceVersion = found.metadata.resourceVersion
+        spec = LeaseSpec(holderIdentity=self._holder, leaseDurationSeconds=LASTS_S, renewTime=datetime.now(tz=UTC))
+        lease = LeaseObject(metadata=metadata, spec=spec)
+        if found is None:
+            await self._client.create(lease, field_manager=FIELD_MANAGER)
+        else:
+            await self._client.replace(lease, field_manager=FIELD_MANAGER)

@@ -1,0 +1,79 @@
+"""What the object's status says: from what a service remembers, for people and for the operator after a restart."""
+
+import base64
+import zlib
+from datetime import datetime
+from typing import Literal
+
+from perch.core.codec import dumps, loads
+from perch.core.sentences import odds, percent
+from perch.core.types import Arm, Weights
+from perch.errors import RolloutError
+from perch.rollout.standing import Standing
+from perch.settings.status import ENGINE_LIMIT_BYTES, SERVING, Condition, ModelServiceStatus
+
+READY = "Ready"
+"""Condition: the champion serves."""
+
+ACCEPTED = "Accepted"
+"""Condition: the wish can be meant, and is or was taken on."""
+
+
+def told(standing: Standing, weights: Weights) -> ModelServiceStatus:
+    """The status without what only the object knows: its generation, conditions and requests."""
+    attempt = standing.attempt if standing.rolling else None
+    last = standing.attempt
+    return ModelServiceStatus.model_validate(
+        {
+            "observedGeneration": 0,
+            "champion": standing.champion,
+            "baseline": standing.baseline,
+            "canary": standing.arms.get(Arm.CANARY),
+            "phase": attempt.state.phase.value if attempt else SERVING,
+            "weight": percent(weights.canary) if attempt else None,
+            "evidence": odds(attempt.e_value) if attempt else None,
+            "rollout": last.name if last else None,
+            "sentence": last.sentence if last else None,
+            "engine": packed(standing),
+        }
+    )
+
+
+def condition(
+    kind: str, message: str, *, status: Literal["True", "False"], reason: str, generation: int, since: datetime
+) -> Condition:
+    """One condition, as Kubernetes writes it; `since` is when its status last changed."""
+    return Condition.model_validate(
+        {
+            "type": kind,
+            "status": status,
+            "reason": reason,
+            "message": message,
+            "lastTransitionTime": since,
+            "observedGeneration": generation,
+        }
+    )
+
+
+def packed(standing: Standing) -> str:
+    """What is remembered, as text that fits into the object.
+
+    Raises:
+        RolloutError: it is too large; so far it has never come near.
+    """
+    text = base64.b64encode(zlib.compress(dumps(standing).encode())).decode()
+    if len(text) > ENGINE_LIMIT_BYTES:
+        raise RolloutError(
+            f"The engine's state takes {len(text):,} bytes, and the object holds {ENGINE_LIMIT_BYTES:,}."
+        )
+    return text
+
+
+def unpacked(text: str) -> Standing:
+    """The inverse of `packed`; raises `RolloutError` when the text is something else."""
+    try:
+        return loads(Standing, zlib.decompress(base64.b64decode(text, validate=True)).decode())
+    except (ValueError, zlib.error, RolloutError) as error:
+        raise RolloutError(
+            f"status.engine does not say where the service stands: {error}. Clear it, and the registry's roles count."
+        ) from None

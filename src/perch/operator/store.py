@@ -1,0 +1,106 @@
+"""Keeps what a service remembers in the status of its object, so that an operator that starts goes on from there."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from lightkube import AsyncClient
+from lightkube.types import PatchType
+
+from perch.adapters.cluster.objects import FIELD_MANAGER, ModelServiceObject, calling
+from perch.core.types import Weights
+from perch.operator.reporting import told, unpacked
+from perch.rollout.standing import Standing
+from perch.settings.status import Condition, ModelServiceStatus
+
+
+class StatusStore:
+    """A `StandingStore` in the status of one ModelService object."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        name: str,
+        namespace: str,
+        *,
+        may_write: Callable[[], None],
+        weights: Callable[[Standing], Weights],
+    ) -> None:
+        """Make a store.
+
+        Args:
+            client: Of the API server.
+            name: Of the object.
+            namespace: Of the object.
+            may_write: Raises `PlatformError` when another operator writes.
+            weights: Where a standing wants the traffic.
+        """
+        self._client = client
+        self._name = name
+        self._namespace = namespace
+        self._may_write = may_write
+        self._weights = weights
+        self._status = ModelServiceStatus.model_validate({"observedGeneration": 0})
+
+    async def load(self) -> Standing | None:
+        """See `StandingStore.load`."""
+        with calling(f"read ModelService {self._name}"):
+            found = await self._client.get(ModelServiceObject, self._name, namespace=self._namespace)
+        kept: Mapping[str, Any] = found.get("status") or {}
+        if not kept.get("engine"):
+            return None
+        self._status = ModelServiceStatus.model_validate(kept)
+        return unpacked(kept["engine"])
+
+    async def save(self, standing: Standing) -> None:
+        """See `StandingStore.save`."""
+        status, now = told(standing, self._weights(standing)), self._status
+        await self._write(
+            status.model_copy(
+                update={
+                    "observed_generation": now.observed_generation,
+                    "conditions": now.conditions,
+                    "request": now.request,
+                }
+            )
+        )
+
+    async def note(self, generation: int, condition: Condition) -> None:
+        """Tell a condition, unless it is told already."""
+        kept = {one.type: one for one in self._status.conditions}
+        before = kept.get(condition.type)
+        if before is not None and before.status == condition.status:
+            condition = condition.model_copy(update={"last_transition_time": before.last_transition_time})
+        conditions = tuple({**kept, condition.type: condition}.values())
+        await self._write(self._status.model_copy(update={"observed_generation": generation, "conditions": conditions}))
+
+    async def acknowledge(self, request: str) -> None:
+        """Tell that a person's request was taken on."""
+        await self._write(self._status.model_copy(update={"request": request}))
+
+    @property
+    def request(self) -> str | None:
+        """The last request that was taken on."""
+        return self._status.request
+
+    async def _write(self, status: ModelServiceStatus) -> None:
+        if status == self._status:
+            return
+        self._may_write()
+        # Fields that have become empty are named as such: a merge would keep them.
+        patch = {"status": status.model_dump(by_alias=True, mode="json")}
+        with calling(f"write the status of ModelService {self._name}"):
+            await self._client.patch(
+                ModelServiceObject.Status,
+                self._name,
+                patch,
+                namespace=self._namespace,
+                patch_type=PatchType.MERGE,
+                field_manager=FIELD_MANAGER,
+            )
+        self._status = status
+
+
+def now_utc() -> datetime:
+    """The time, as Kubernetes writes it: to the second."""
+    return datetime.now(tz=UTC).replace(microsecond=0)
