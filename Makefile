@@ -18,7 +18,7 @@ export DO_NOT_TRACK := 1
 pytest = $(RUN)/pytest -q $(1) $(2) || $(RUN)/pytest -q --last-failed --last-failed-no-failures none $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train up down status test test-quick lint types layers format bench-decisions bench-engine images lock clean
+.PHONY: help install demo train up down status test test-quick test-cluster lint types layers format bench-decisions bench-engine images lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*##' '{printf "  \033[36m%-16s\033[0m%s\n", $$1, $$2}'
@@ -48,12 +48,15 @@ status: install  ## Say where the service and its rollout stand
 	$(RUN)/perch status
 
 test: lint types layers  ## All tests that need no cluster
-	$(call pytest,-n 2 --dist worksteal,-m "not e2e")
+	$(call pytest,-n 2 --dist worksteal,-m "not e2e and not cluster")
 	$(call pytest,-n 2 --dist loadfile,-m e2e --ignore tests/e2e/test_demo.py)
 	$(call pytest,,-m e2e tests/e2e/test_demo.py)
 
 test-quick: install  ## The tests that start no real processes
-	$(RUN)/pytest -n 2 --dist worksteal -m "not e2e" -q
+	$(RUN)/pytest -n 2 --dist worksteal -m "not e2e and not cluster" -q
+
+test-cluster: install  ## The tests that need a cluster: PERCH_TEST_KUBECONFIG names it
+	$(RUN)/pytest -q -m cluster tests/cluster
 
 lint: install  ## Check style and format
 	$(RUN)/ruff check --quiet

@@ -25,7 +25,7 @@ from perch.operator.lease import Lease
 from perch.operator.store import StatusStore
 from perch.rollout.service import Ports, Service
 from perch.rollout.standing import Standing
-from perch.settings import ModelService
+from perch.settings import ModelService, Spec
 
 GROUP, VERSION, PLURAL = "perch.dev", "v1alpha1", "modelservices"
 TICK_S = 1.0
@@ -119,10 +119,9 @@ def handlers(operator: Operator) -> kopf.OperatorRegistry:
 
     @kopf.on.startup(registry=registry)
     async def configure(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: object) -> None:
-        # All that kopf remembers stands in the status, too: the rest of the object belongs to whoever wrote it.
         settings.persistence.finalizer = f"{GROUP}/operator"
-        settings.persistence.progress_storage = kopf.StatusProgressStorage(field="status.kopf.progress")
-        settings.persistence.diffbase_storage = kopf.StatusDiffBaseStorage(field="status.kopf.last")
+        settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+        settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
         settings.posting.level = logging.WARNING
         memo.lease = asyncio.create_task(operator.lease.keep())
 
@@ -157,8 +156,11 @@ async def _host(operator: Operator, body: kopf.Body, namespace: str, stopped: ko
         stack.push_async_callback(hosted.close)
         due = time.monotonic()
         while not stopped and operator.lease.held:
+            now = wish_of(body)
+            if not hosted.is_busy and fixed_of(now) != fixed_of(wish):
+                return
             try:
-                await hosted.step(wish_of(body), time.time())
+                await hosted.step(now, time.time())
             except (PerchError, OSError) as error:
                 _say(namespace, wish.declaration.name)(
                     f"A tick failed, and the next one tries again; meanwhile no canary gets more traffic. {error}"
@@ -185,6 +187,11 @@ def wish_of(body: Mapping[str, Any]) -> Wish:
         raise PerchError(f"ModelService {metadata['name']} cannot be meant: {where}: {first['msg']}.") from None
     request = (metadata.get("annotations") or {}).get(REQUEST_ANNOTATION)
     return Wish(declaration, metadata["generation"], request)
+
+
+def fixed_of(wish: Wish) -> Spec:
+    """What a service is made with; a change of it makes the service anew, between two rollouts."""
+    return wish.declaration.spec.model_copy(update={"version": None})
 
 
 def owner_of(body: Mapping[str, Any]) -> Manifest:

@@ -82,7 +82,7 @@ class Hosted:
 
     async def _follow_version(self, wish: Wish, now_s: float) -> None:
         version = wish.declaration.spec.version
-        if version is None or self._is_busy or version in {self._service.champion, self._tried}:
+        if version is None or self.is_busy or version in {self._service.champion, self._tried}:
             return
         if (wish.generation, version) == self._refused:
             return
@@ -109,13 +109,14 @@ class Hosted:
             await self._tell(wish, ACCEPTED, "False", "Refused", str(error))
 
     def _retry(self, wish: Wish, now_s: float) -> None:
-        if self._is_busy:
+        if self.is_busy:
             raise RolloutError("A rollout is in progress already, so there is nothing to retry.")
         policy = wish.declaration.spec.policy
         self._start(wish, lambda: self._service.retry(policy, now_s, override=True), None)
 
     @property
-    def _is_busy(self) -> bool:
+    def is_busy(self) -> bool:
+        """A rollout is in progress, or about to begin."""
         return self._service.rolling or (self._releasing is not None and not self._releasing.done())
 
     def _start(self, wish: Wish, release: Callable[[], Any], version: int | None) -> None:
@@ -141,9 +142,8 @@ class Hosted:
 
 
 def _parsed(text: str) -> Mapping[str, str]:
-    request = json.loads(text)
-    if not isinstance(request, dict) or not isinstance(request.get("id"), str):
-        raise ValueError("no id")
-    if request.get("verb") not in {*VERBS, RETRY}:
-        raise ValueError("no such verb")
+    request: dict[str, str] = json.loads(text)
+    is_meant = isinstance(request, dict) and isinstance(request.get("id"), str)
+    if not is_meant or request.get("verb") not in {*VERBS, RETRY}:
+        raise ValueError(text)
     return request

@@ -1,9 +1,9 @@
 """The right to move weights in a cluster: one operator has it at a time.
 
 It is a Lease object that its holder renews. Whoever cannot renew it in time stops writing before anybody else may take
-it: the holder trusts it for less time than it lasts, measured on its own clock from before it asked. Two operators never
-compare clocks: one that waits takes the lease when it has not seen it change for as long as it lasts. (Kubernetes,
-Leases; client-go's leader election works alike.)
+it: the holder trusts it for less time than it lasts, measured on its own clock from before it asked. Two operators
+never compare clocks: one that waits takes the lease when it has not seen it change for as long as it lasts.
+(Kubernetes, Leases; client-go's leader election works alike.)
 """
 
 import asyncio

@@ -63,9 +63,7 @@ def packed(standing: Standing) -> str:
     """
     text = base64.b64encode(zlib.compress(dumps(standing).encode())).decode()
     if len(text) > ENGINE_LIMIT_BYTES:
-        raise RolloutError(
-            f"The engine's state takes {len(text):,} bytes, and the object holds {ENGINE_LIMIT_BYTES:,}."
-        )
+        raise RolloutError(f"The engine's state takes {len(text):,} bytes; the object holds {ENGINE_LIMIT_BYTES:,}.")
     return text
 
 
