@@ -34,6 +34,7 @@ RULES: Mapping[Phase, tuple[Rule, ...]] = {
         rules.canary_harms,
         rules.split_is_wrong,
         rules.starved,
+        rules.lower_weight,
         rules.promote,
         rules.raise_weight,
     ),

@@ -287,7 +287,8 @@ class Many:
         passes = is_guard & is_ready & (new.watched_s >= policy.guard_s)
         by_hand = (fixed.phase == _CONFIRM) | (is_guard & (new.now_s <= fixed.incident_until_s + LONGEST_WAIT_S))
         go_on = raises | (forward & (leaves_shadow | promotes))
-        return np.asarray(convicts | misrouted | starved | go_on | alarms | sharpens | passes | by_hand)
+        lowers = ~is_guard & ~is_shadow & rested & (e_value > policy.freeze_e_value - _ALMOST)
+        return np.asarray(convicts | misrouted | starved | go_on | lowers | alarms | sharpens | passes | by_hand)
 
     def _may_raise(self, new: _Moving, fixed: _Fixed) -> Mask:
         """Where the harm bound might allow a larger weight: `rules.raise_weight`, with a little to spare."""

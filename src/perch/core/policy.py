@@ -127,7 +127,8 @@ class Policy:
     Above 2,000 requests in a reaction time it is 0.1 % of them."""
 
     freeze_e_value: float = 5.0
-    """The weight is not raised, and nothing is promoted, while the evidence of harm is above this."""
+    """While the evidence of harm is above this, nothing is promoted and no weight is raised: what is above 10 % is
+    taken back."""
 
     bake_s: float = 120.0
     """Shortest time with live traffic before promotion."""

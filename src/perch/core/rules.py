@@ -16,6 +16,7 @@ from perch.core.state import Cause, Pair, State
 from perch.core.types import Action, Arm, Command, Phase, Verdict
 
 _LEAST_RAISE = 1e-9
+_RETREAT, _RETREAT_TO = 4.0, 0.1
 _LONGEST_DOUBT_S = 240.0
 
 
@@ -147,6 +148,25 @@ def promote(s: Situation) -> Move | None:
         sentence = f"Proven, and waiting for a person's approval to promote: {sentences.standing(s)}."
         return Move(s.state, Action.HOLD, Verdict.HEALTHY, sentence)
     return _promoted(s, "Promoted")
+
+
+def lower_weight(s: Situation) -> Move | None:
+    """Take three quarters of the weight back while harm is likely but not proven, once a reaction time, down to 10 %.
+
+    A failure of a small canary tells more than one of a large one, and fewer users see it; below that too few come for
+    a verdict in time. Which share is in force follows from the past alone, so the evidence stays what it is.
+    """
+    weight, rested = s.state.weights.canary, s.state.now_s - s.state.weights_since_s >= s.policy.ramp_interval_s
+    lower = max(weight / _RETREAT, _RETREAT_TO, s.policy.start_weight)
+    if s.state.paused or not rested or s.e_value <= s.policy.freeze_e_value or lower >= weight - _LEAST_RAISE:
+        return None
+    return Move(
+        transitions.reweigh(s.state, s.policy, lower),
+        Action.RAMP,
+        Verdict.UNDECIDED,
+        f"Lowered from {sentences.percent(weight)} to {sentences.percent(lower)} of the traffic until it is clear:"
+        f" {sentences.standing(s)}.",
+    )
 
 
 def raise_weight(s: Situation) -> Move | None:

@@ -117,6 +117,11 @@ def handlers(operator: Operator) -> kopf.OperatorRegistry:
     """The handlers that kopf runs."""
     registry = kopf.OperatorRegistry()
 
+    @kopf.on.login(registry=registry)
+    def login(**told: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401
+        in_pod = kopf.login_with_service_account(**told)
+        return in_pod if in_pod is not None else kopf.login_with_kubeconfig(**told)
+
     @kopf.on.startup(registry=registry)
     async def configure(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: object) -> None:
         settings.persistence.finalizer = f"{GROUP}/operator"
