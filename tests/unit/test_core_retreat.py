@@ -15,7 +15,7 @@ SMALL = Version(error_rate=0.01)
 
 def market_of(seed=0):
     """A canary that begins to harm when it has about half of the traffic."""
-    return Market(policy=HIGH_ODDS, canary=lambda _, elapsed_s: SMALL if elapsed_s > 60 else GOOD, seed=seed)
+    return Market(policy=HIGH_ODDS, canary=lambda _, elapsed_s: SMALL if elapsed_s > 120 else GOOD, seed=seed)
 
 
 def lowered(market):

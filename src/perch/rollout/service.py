@@ -122,7 +122,7 @@ class Service:
             )
         elif declared is not None and declared != remembered.baseline:
             remembered = await asyncio.to_thread(self._with_baseline, remembered, declared)
-        self._standing = remembered
+        await self._remember(remembered)
         await asyncio.gather(*(self._ports.fleet.start(version) for version in sorted(self._needed())))
         await self._route(remembered)
 
