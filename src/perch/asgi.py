@@ -9,7 +9,7 @@ import hmac
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -119,24 +119,23 @@ def require_token(headers: Headers, token: str) -> None:
         raise Refusal(401, "This needs the header `Authorization: Bearer TOKEN`, with the token of the server's file.")
 
 
-def run(app: App, host: str, port: int, *, name: str, beside: AbstractAsyncContextManager[object] = _NOTHING) -> None:
+def run(app: App, host: str, *ports: int, name: str, beside: AbstractAsyncContextManager[object] = _NOTHING) -> None:
     """Serve an application until SIGTERM or SIGINT, then let requests in flight finish.
 
     Args:
         app: What is served.
         host: Address to listen on.
-        port: Port to listen on.
+        ports: Ports to listen on.
         name: What is served, in a person's words.
         beside: Entered before the first request, left after the last one.
 
     Raises:
-        PlatformError: the port is taken, or the application did not start.
+        PlatformError: a port is taken, or the application did not start.
     """
     # Servers are not needed by those who only use the functions above.
     import uvicorn
     import uvloop
 
-    listener = _bind(host, port, name)
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -149,8 +148,11 @@ def run(app: App, host: str, port: int, *, name: str, beside: AbstractAsyncConte
         timeout_graceful_shutdown=DRAIN_S,
     )
     server = uvicorn.Server(config)
-    with listener, _ignored(signal.SIGTERM, signal.SIGINT), suppress(SystemExit):  # uvicorn's way to say it failed
-        uvloop.run(_serve(server, listener, beside))
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(_bind(host, port, name)) for port in ports]
+        stack.enter_context(_ignored(signal.SIGTERM, signal.SIGINT))
+        stack.enter_context(suppress(SystemExit))  # uvicorn's way to say it failed
+        uvloop.run(_serve(server, listeners, beside))
     if not server.started:
         raise PlatformError(f"{name} did not start; the lines above say why.")
 
@@ -167,10 +169,10 @@ def _ignored(*numbers: signal.Signals) -> Iterator[None]:
 
 
 async def _serve(
-    server: "uvicorn.Server", listener: socket.socket, beside: AbstractAsyncContextManager[object]
+    server: "uvicorn.Server", listeners: list[socket.socket], beside: AbstractAsyncContextManager[object]
 ) -> None:
     async with beside:
-        await server.serve(sockets=[listener])
+        await server.serve(sockets=listeners)
 
 
 def _bind(host: str, port: int, name: str) -> socket.socket:

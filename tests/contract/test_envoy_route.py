@@ -138,7 +138,7 @@ def counted_arms(backend):
     """The arms that a model server would count the backend's requests under."""
     meters = Meters(Identity("ads", "3"), grid(25), Schema(numeric=("price",), categorical=(), baseline=()))
     received = ({key.encode(): value.encode() for key, value in headers.items()} for _, headers in backend.requests)
-    return [meters.of(headers).arm for headers in received]
+    return [meters.of(headers, 8080).arm for headers in received]
 
 
 def test_a_client_cannot_have_requests_repeated_that_a_model_has_seen(envoy):

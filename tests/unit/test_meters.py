@@ -29,8 +29,15 @@ def meters():
     return Meters(Identity("ads", "3"), GRID, SCHEMA)
 
 
+def test_every_request_on_the_mirror_port_is_a_mirrored_one():
+    """A Gateway leaves a copy's host and arm header as they are."""
+    meters = Meters(Identity("ads", "3"), GRID, SCHEMA, mirror_port=8081)
+    headers = {b"x-perch-arm": b"canary", b"host": b"ads.example"}
+    assert [meters.of(headers, port).arm for port in (8080, 8081, None)] == ["canary", "shadow", "canary"]
+
+
 def test_the_page_says_what_was_counted(meters):
-    meter = meters.of({b"x-perch-arm": b"canary"})
+    meter = meters.of({b"x-perch-arm": b"canary"}, 8080)
     meter.started += 2
     meter.finish("ok", 0.027)
     meter.finish("error", 9.0)
@@ -50,7 +57,7 @@ def test_the_page_says_what_was_counted(meters):
 
 
 def test_the_slo_is_an_edge_and_a_value_on_an_edge_is_within_it(meters):
-    meter = meters.of({b"x-perch-arm": b"canary"})
+    meter = meters.of({b"x-perch-arm": b"canary"}, 8080)
     meter.finish("ok", 0.027)
     meter.finish("ok", 0.0271)
     assert value(meters, f"{names.DURATION}_bucket", le="0.027") == 1
@@ -61,7 +68,7 @@ def test_the_slo_is_an_edge_and_a_value_on_an_edge_is_within_it(meters):
 def test_requests_cannot_make_new_series(meters):
     before = samples(meters).keys()
     for i in range(100):
-        meters.of({b"x-perch-arm": f"arm-{i}".encode(), b"host": f"h{i}".encode()}).started += 1
+        meters.of({b"x-perch-arm": f"arm-{i}".encode(), b"host": f"h{i}".encode()}, 8080).started += 1
     assert samples(meters).keys() == before
     assert value(meters, f"{names.STARTED}_total", arm="direct") == 100
     assert set(ARMS) == {"baseline", "stable", "canary", "shadow", "direct"}

@@ -56,7 +56,7 @@ class Process:
         return self.send("POST", "/rank", json=SLATE, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
     def meter(self, arm="direct"):
-        return self.meters.of({b"x-perch-arm": arm.encode()})
+        return self.meters.of({b"x-perch-arm": arm.encode()}, 8080)
 
 
 @pytest.mark.parametrize("path", ["/v2/models/ads/infer", "/v2/models/ads/versions/3/infer"])

@@ -72,7 +72,7 @@ def test_a_wait_for_the_model_is_counted_as_the_caller_sees_it():
     meters = Meters(IDENTITY, names.grid(SLO_MS), SCHEMA)
     with served(meters) as url:
         seen_s = asyncio.run(ask_steadily(url))
-    meter = meters.of({})
+    meter = meters.of({}, 8080)
     seen_slow = sum(duration_s > SLO_MS / 1000 for duration_s in seen_s)
     edges_ms = names.grid(SLO_MS).latency_ms
     counted_slow = sum(count for edge, count in zip((0, *edges_ms), meter.latency, strict=True) if edge >= SLO_MS)

@@ -222,7 +222,7 @@ class Many:
         moving.ratios[i], moving.idle[i] = ratio.wealth, ratio.idle
         moving.split[i] = ratio.canary, ratio.stable, ratio.expected
         fixed.phase[i], fixed.share[i] = _PHASES.index(state.phase), split_share(state)
-        fixed.settled_s[i], fixed.weight[i] = settled_s(state), state.weights.canary
+        fixed.settled_s[i], fixed.weight[i] = settled_s(state, self._policy), state.weights.canary
         fixed.weights_since_s[i], fixed.phase_since_s[i] = state.weights_since_s, state.phase_since_s
         for k, arm in enumerate(_ARMS):
             fixed.before_stage[i, k] = _numbers(state.before_stage.arms.get(arm), self._columns)

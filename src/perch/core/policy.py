@@ -30,6 +30,7 @@ _INTERVALS = {
     "tolerated_click_loss": (0.0, 0.9),
     "pod_alpha": (1e-9, 0.5),
     "warm_up_requests": (0, 10_000),
+    "settling_s": (0.0, 300.0),
     "rollback_limit": (1, 1_000),
 }
 _UNBOUNDED = (0.0, 1e9)
@@ -166,6 +167,9 @@ class Policy:
     pod_alpha: float = 0.001
     """Error probability of the test that one pod of an arm is worse than the others; it is taken out, and its version
     not blamed. Only where the metrics tell pods apart."""
+
+    settling_s: float = 2.0
+    """Time until a change of the weights is in force everywhere; what is counted before tells nothing of the split."""
 
     sample_ratio_alpha: float = 0.002
     """Error probability of the test that the canary receives the share of requests that it was given."""

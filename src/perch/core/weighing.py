@@ -30,7 +30,6 @@ _LATE_PACE = (1 - START_MASS) * 120
 SHARPENS_S = 3 * 3600.0
 """How long a guard learns the version's own rates: for longer they follow the time of day."""
 
-_SETTLING_S = 2.0
 _PAUSED: Mapping[Command | None, bool] = {Command.PAUSE: True, Command.RESUME: False}
 _COMPARED = frozenset({Arm.CANARY, Arm.STABLE})
 _BEFORE_PROMOTION = (Phase.SHADOW, Phase.RAMP)
@@ -150,7 +149,7 @@ def _weighed(state: State, policy: Policy) -> State:
         },
         spent=state.spent + late,
         spent_s=now_s if late else state.spent_s,
-        sample_ratio=_sample_ratio(state),
+        sample_ratio=_sample_ratio(state, policy),
         guard=_guard(state, policy),
         data_s=now_s if has_data else state.data_s,
         watched_s=state.watched_s + (min(now_s - state.data_s, LONGEST_WAIT_S) if has_data else 0.0),
@@ -207,12 +206,12 @@ def split_share(state: State) -> float:
     return part / (part + state.weights.stable) if state.weights.stable else 0.0
 
 
-def settled_s(state: State) -> float:
+def settled_s(state: State, policy: Policy) -> float:
     """From when on the weights in force are known to be those of every request, and no source has missed any.
 
     What came before would tell of the change, not of the split.
     """
-    return max(state.weights_since_s, state.sources_down_s or state.weights_since_s) + _SETTLING_S
+    return max(state.weights_since_s, state.sources_down_s or state.weights_since_s) + policy.settling_s
 
 
 def _compared(wealth: Vector, arms: Tallies, pair: Pair, bets: Family, late: float) -> Vector:
@@ -236,9 +235,9 @@ def _guard(state: State, policy: Policy) -> Guard | None:
     return watched.sharpened(before + canary, state.reference, policy)
 
 
-def _sample_ratio(state: State) -> SampleRatio:
+def _sample_ratio(state: State, policy: Policy) -> SampleRatio:
     arms, since_s, share = state.batch.arms, state.batch.since_s, split_share(state)
     canary, stable = arms.get(Arm.CANARY), arms.get(Arm.STABLE)
-    if not share or canary is None or stable is None or since_s < settled_s(state):
+    if not share or canary is None or stable is None or since_s < settled_s(state, policy):
         return state.sample_ratio
     return state.sample_ratio.after(canary.finished, stable.finished, share, state.now_s - since_s)

@@ -6,10 +6,12 @@ home stays home until the wish changes, or a person asks for a retry.
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
+from perch.adapters.traffic.gateway import SETTLING_S
+from perch.core import Policy
 from perch.core.types import Command
 from perch.errors import PerchError, RolloutError
 from perch.operator.reporting import ACCEPTED, READY, condition
@@ -86,7 +88,7 @@ class Hosted:
             return
         if (wish.generation, version) == self._refused:
             return
-        policy = wish.declaration.spec.policy
+        policy = policy_of(wish)
         self._start(wish, lambda: self._service.release(version, policy, now_s), version)
 
     async def _follow_request(self, wish: Wish, now_s: float) -> None:
@@ -109,24 +111,27 @@ class Hosted:
             await self._tell(wish, ACCEPTED, "False", "Refused", str(error))
 
     def _retry(self, wish: Wish, now_s: float) -> None:
+        """Release the wanted version again, whatever became of it before: a person insists."""
+        version = wish.declaration.spec.version
         if self.is_busy:
             raise RolloutError("A rollout is in progress already, so there is nothing to retry.")
-        policy = wish.declaration.spec.policy
-        self._start(wish, lambda: self._service.retry(policy, now_s, override=True), None)
+        if version is None:
+            raise RolloutError("The object wants no version, so there is nothing to retry. Set spec.version.")
+        self._start(wish, lambda: self._service.release(version, policy_of(wish), now_s, override=True), version)
 
     @property
     def is_busy(self) -> bool:
         """A rollout is in progress, or about to begin."""
         return self._service.rolling or (self._releasing is not None and not self._releasing.done())
 
-    def _start(self, wish: Wish, release: Callable[[], Any], version: int | None) -> None:
+    def _start(self, wish: Wish, release: Callable[[], Awaitable[str]], version: int) -> None:
         """Release beside the ticks: until a version is warm, the others go on."""
 
         async def run() -> None:
             try:
                 name = await release()
-            except PerchError as error:
-                self._refused = None if version is None else (wish.generation, version)
+            except (PerchError, OSError) as error:
+                self._refused = wish.generation, version
                 await self._tell(wish, ACCEPTED, "False", "Refused", str(error))
             else:
                 self._tried = self._service.last_tried
@@ -139,6 +144,12 @@ class Hosted:
             self._notify(message)
         told = condition(kind, message, status=status, reason=reason, generation=wish.generation, since=now_utc())
         await self._store.note(wish.generation, told)
+
+
+def policy_of(wish: Wish) -> Policy:
+    """The declared policy, with the time that a gateway needs to follow."""
+    declared = wish.declaration.spec.policy
+    return replace(declared, settling_s=max(declared.settling_s, SETTLING_S))
 
 
 def _parsed(text: str) -> Mapping[str, str]:

@@ -34,7 +34,8 @@ def main(arguments: list[str] | None = None) -> None:
     score = score_with(scorer)
     _try_out(score, scorer.schema)
     identity = Identity(options.model, options.version)
-    meters = Meters(identity, names.grid(options.slo_latency_ms), scorer.schema)
+    grid = names.grid(options.slo_latency_ms)
+    meters = Meters(identity, grid, scorer.schema, mirror_port=options.mirror_port)
     switch = FaultSwitch(score, scorer.schema)
     emitter = Emitter(options.collector, token, meters.drop_events) if options.collector and token else None
     predictor = Predictor(identity, switch, meters, emitter.offer if emitter else _ignore)
@@ -48,7 +49,8 @@ def main(arguments: list[str] | None = None) -> None:
         rest=bento_app(scorer.schema, score),
     )
     name = f"The server of {identity.model} version {identity.version}"
-    asgi.run(app, options.host, options.port, name=name, beside=emitter or nullcontext())
+    ports = [options.port] if options.mirror_port is None else [options.port, options.mirror_port]
+    asgi.run(app, options.host, *ports, name=name, beside=emitter or nullcontext())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", required=True, help="version of the model")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--mirror-port", type=int, help="a second port, where every request is a mirrored one")
     parser.add_argument("--slo-latency-ms", type=float, required=True, help="becomes an edge of the latency histogram")
     parser.add_argument("--collector", help="base URL that is told each prediction; needs --token-file")
     parser.add_argument("--token-file", type=Path, help="file with the bearer token of the collector and of /faults")

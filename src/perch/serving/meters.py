@@ -70,7 +70,16 @@ class Meter:
 class Meters:
     """The counters of a process."""
 
-    def __init__(self, identity: Identity, grid: Grid, schema: Schema) -> None:
+    def __init__(self, identity: Identity, grid: Grid, schema: Schema, *, mirror_port: int | None = None) -> None:
+        """Make counters that are all 0.
+
+        Args:
+            identity: What they are labelled with.
+            grid: Edges of the histograms.
+            schema: Inputs whose missing values are counted.
+            mirror_port: Port of ours on which every request is a mirrored one.
+        """
+        self._mirror_port = mirror_port
         self._arms = {arm.encode(): Meter(arm, grid, schema) for arm in ARMS}
         self._direct, self._shadow = self._arms[DIRECT.encode()], self._arms[SHADOW.encode()]
         self._labels = {arm: exposition.labels(**identity.labels(), arm=arm) for arm in ARMS}
@@ -78,12 +87,15 @@ class Meters:
         self._score_edges = [repr(edge) for edge in grid.score_logit]
         self.events_dropped = 0
 
-    def of(self, headers: Headers) -> Meter:
-        """The counters of the arm that a request was sent to.
+    def of(self, headers: Headers, port: int | None) -> Meter:
+        """The counters of the arm that a request was sent to, on one of our ports.
 
-        Envoy adds `-shadow` to the host of a mirrored request, whose arm header is still that of the original. The
-        route gives live requests a host that does not end so, whatever their client's was.
+        A mirrored request has the arm header of the original. Envoy adds `-shadow` to its host, and the local route
+        gives live requests a host that does not end so, whatever their client's was. A Gateway leaves the host as it
+        is; so there copies go to a port of their own.
         """
+        if port is not None and port == self._mirror_port:
+            return self._shadow
         meter = self._arms.get(headers.get(_ARM, b""), self._direct)
         if meter is not self._direct and headers.get(_HOST, b"").endswith(b"-shadow"):
             return self._shadow

@@ -23,6 +23,10 @@ SERVICE_LABEL: Final = "perch.dev/service"
 VERSION_LABEL: Final = "perch.dev/version"
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 
+LIVE_PORT: Final = 80
+MIRROR_PORT: Final = 81
+"""Ports of a version's Service: for live requests, and for copies, which a Gateway does not mark as such."""
+
 HTTPRoute = create_namespaced_resource("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes")
 InferenceService = create_namespaced_resource("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices")
 ModelServiceObject = create_namespaced_resource("perch.dev", "v1alpha1", "ModelService", "modelservices")

@@ -8,16 +8,24 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from lightkube import AsyncClient
 from lightkube.core.exceptions import ApiError
 from lightkube.models.core_v1 import ContainerStatus
 from lightkube.resources.core_v1 import Pod as PodObject
+from lightkube.resources.core_v1 import Service as ServiceObject
 from lightkube.types import CascadeType
 
-from perch.adapters.cluster.objects import SERVICE_LABEL, VERSION_LABEL, InferenceService, Manifest, calling
-from perch.adapters.fleet.kserve_resources import PORT, Serving, inference_service, object_name
+from perch.adapters.cluster.objects import (
+    LIVE_PORT,
+    SERVICE_LABEL,
+    VERSION_LABEL,
+    InferenceService,
+    Manifest,
+    calling,
+)
+from perch.adapters.fleet.kserve_resources import PORT, Serving, inference_service, object_name, version_service
 from perch.adapters.metrics.scrape import ScrapeSource
 from perch.adapters.registry.port import ModelRegistry
 from perch.core.types import Counts
@@ -79,11 +87,13 @@ class KServeFleet:
     async def start(self, version: int) -> None:
         """See `Fleet.start`. Returns when the version's Deployment is available."""
         registered = await asyncio.to_thread(self._registry.get, self._serving.model, version)
-        manifest = inference_service(self._serving, registered)
+        runs, leads = inference_service(self._serving, registered), version_service(self._serving, version)
         if self._owner is not None:
-            manifest["metadata"]["ownerReferences"] = [self._owner]
+            for manifest in (runs, leads):
+                manifest["metadata"]["ownerReferences"] = [self._owner]
         with calling(f"run version {version} of {self._serving.service}"):
-            await self._client.apply(InferenceService.from_dict(manifest), force=True)
+            await self._client.apply(cast("ServiceObject", ServiceObject.from_dict(leads)), force=True)
+            await self._client.apply(InferenceService.from_dict(runs), force=True)
         await self._await_ready(version)
         self._versions.add(version)
 
@@ -91,14 +101,15 @@ class KServeFleet:
         """See `Fleet.stop`. The pods finish their requests within their grace period."""
         self._versions.discard(version)
         name = object_name(self._serving.service, version)
-        with calling(f"stop version {version} of {self._serving.service}"):
-            try:
-                await self._client.delete(
-                    InferenceService, name, namespace=self._serving.namespace, cascade=CascadeType.FOREGROUND
-                )
-            except ApiError as error:
-                if error.status.code != _NOT_FOUND:
-                    raise
+        for kind in (InferenceService, ServiceObject):
+            with calling(f"stop version {version} of {self._serving.service}"):
+                try:
+                    await self._client.delete(
+                        kind, name, namespace=self._serving.namespace, cascade=CascadeType.FOREGROUND
+                    )
+                except ApiError as error:
+                    if error.status.code != _NOT_FOUND:
+                        raise
 
     async def eject(self, version: int, pod: str) -> None:
         """See `Fleet.eject`: the pod is deleted, and its Deployment makes another one."""
@@ -117,7 +128,7 @@ class KServeFleet:
         """The Service of each version."""
         serving = self._serving
         return {
-            version: f"{object_name(serving.service, version)}-predictor.{serving.namespace}:80"
+            version: f"{object_name(serving.service, version)}.{serving.namespace}:{LIVE_PORT}"
             for version in self._versions
         }
 

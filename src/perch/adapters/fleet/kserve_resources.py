@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from perch.adapters.cluster.objects import VERSION_LABEL, Manifest, labels
+from perch.adapters.cluster.objects import LIVE_PORT, MIRROR_PORT, SERVICE_LABEL, VERSION_LABEL, Manifest, labels
 from perch.adapters.registry.port import ModelVersion
 
 PORT: Final = 8080
+_MIRROR_TARGET: Final = 8081
+
 
 _USER = 10_001  # of the images
 _PACKAGE = "/model/package"
@@ -91,6 +93,25 @@ def inference_service(serving: Serving, version: ModelVersion) -> Manifest:
     }
 
 
+def version_service(serving: Serving, version: int) -> Manifest:
+    """The Service that leads to a version's pods."""
+    pods = {SERVICE_LABEL: serving.service, VERSION_LABEL: str(version)}
+    ports = {"live": (LIVE_PORT, PORT), "mirror": (MIRROR_PORT, _MIRROR_TARGET)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": object_name(serving.service, version),
+            "namespace": serving.namespace,
+            "labels": {**labels(serving.service), VERSION_LABEL: str(version)},
+        },
+        "spec": {
+            "selector": pods,
+            "ports": [{"name": name, "port": port, "targetPort": to} for name, (port, to) in ports.items()],
+        },
+    }
+
+
 def _predictor(serving: Serving, version: ModelVersion) -> Manifest:
     resources = {
         "requests": {"cpu": serving.cpu, "memory": serving.memory},
@@ -135,7 +156,7 @@ def _fetch_command(serving: Serving, version: ModelVersion) -> Iterator[str]:
 def _serve_arguments(serving: Serving, version: ModelVersion) -> Iterator[str]:
     yield from ("--package", _PACKAGE, "--digest", version.digest)
     yield from ("--model", serving.model, "--version", str(version.version))
-    yield from ("--host", "0.0.0.0", "--port", str(PORT))  # noqa: S104  in a pod
+    yield from ("--host", "0.0.0.0", "--port", str(PORT), "--mirror-port", str(_MIRROR_TARGET))  # noqa: S104  in a pod
     yield from ("--slo-latency-ms", str(serving.slo_latency_ms))
     if serving.token_secret:
         yield from ("--token-file", "/token/token", "--allow-faults")

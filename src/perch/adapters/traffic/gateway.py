@@ -15,7 +15,7 @@ from typing import Any, Final
 from lightkube import Client
 from lightkube.core.exceptions import ApiError
 
-from perch.adapters.cluster.objects import HTTPRoute, Manifest, calling, is_ours, labels
+from perch.adapters.cluster.objects import MIRROR_PORT, HTTPRoute, Manifest, calling, is_ours, labels
 from perch.adapters.traffic.shares import LIVE_ARMS, WHOLE, as_weights, checked
 from perch.core.types import Arm, Weights
 from perch.errors import PlatformError
@@ -23,6 +23,9 @@ from perch.signals.names import ARM_HEADER
 
 ACCEPTED_TIMEOUT_S: Final = 10.0
 """How long the gateway's controller may take to accept a change. It takes a fraction of a second when all is well."""
+
+SETTLING_S: Final = 10.0
+"""How long it may take from then until every proxy follows; a second, as a rule. The API does not tell."""
 
 REQUEST_TIMEOUT: Final = "10s"
 
@@ -75,7 +78,7 @@ class GatewayRouter:
     def route(self, endpoints: Mapping[Arm, str], weights: Weights) -> None:
         """See `TrafficRouter.route`. Endpoints are `SERVICE.NAMESPACE:PORT`; all are in the route's namespace.
 
-        Returns when the gateway's controller has accepted the change; it is in force within about a second from then.
+        Returns when the gateway's controller has accepted the change; it is in force within `SETTLING_S` from then.
 
         Raises:
             PlatformError: see `TrafficRouter.route`; the route belongs to somebody else; or it is not accepted.
@@ -144,7 +147,7 @@ def rule(endpoints: Mapping[Arm, str], units: Mapping[Arm, int], mirror: int) ->
     }
     if mirror:
         fraction = {"numerator": mirror, "denominator": WHOLE}
-        mirrored = {"backendRef": _backend(endpoints[Arm.CANARY]), "fraction": fraction}
+        mirrored = {"backendRef": {**_backend(endpoints[Arm.CANARY]), "port": MIRROR_PORT}, "fraction": fraction}
         split["filters"] = [{"type": "RequestMirror", "requestMirror": mirrored}]
     return split
 
