@@ -105,12 +105,16 @@ class World:
         totals[arm.value] = totals[arm.value] + counts
         self.source.totals[str(version)] = totals
 
-    def tick(self):
-        """One second of traffic, then one tick."""
+    def second(self):
+        """One second of traffic."""
         for version in self.fleet.endpoints():
             self.source.totals.setdefault(str(version), {a.value: Counts.none(GRID) for a in Arm})
         self.traffic(self.rps)
         self.now_s += 1
+
+    def tick(self):
+        """One second of traffic, then one tick."""
+        self.second()
         return self.loop.run(self.service.tick(self.now_s))
 
     def release(self, version, policy=FAST, **options):

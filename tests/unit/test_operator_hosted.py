@@ -1,0 +1,183 @@
+"""An object's wishes: what is released, what is refused with a sentence, and what a person may ask for."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from core_market import Version
+from perch.adapters.registry.memory import MemoryRegistry
+from perch.adapters.registry.port import Role
+from perch.adapters.traffic.gateway import SETTLING_S
+from perch.core.types import Action, Phase
+from perch.operator.hosted import Hosted, Wish, policy_of
+from perch.rollout import service as service_module
+from perch.settings import ModelService, Spec
+from service_world import FAST, World, register
+
+
+class Board:
+    """The object's status, in memory."""
+
+    def __init__(self):
+        self.conditions, self.request = {}, None
+
+    async def note(self, generation, condition):
+        self.conditions[condition.type] = (condition.status, condition.message)
+
+    async def acknowledge(self, request):
+        self.request = request
+
+
+class Cluster:
+    """A world whose service follows an object."""
+
+    def __init__(self, folder):
+        registry = MemoryRegistry()
+        for number in (1, 2, 3):
+            register(registry, folder, number)
+        registry.assign("ad-clicks", Role.BASELINE, 1)
+        registry.assign("ad-clicks", Role.CHAMPION, 1)
+        self.world = World(registry, folder / "state")
+        self.board, self.told = Board(), []
+        self.wish = Wish(ModelService(spec=Spec(model="ad-clicks", policy=FAST)), generation=1, request=None)
+        self.open()
+
+    def open(self):
+        self.hosted = Hosted(SimpleNamespace(service=self.world.service, store=self.board), self.told.append)
+        self.world.loop.run(self.hosted.open(self.wish))
+
+    def wants(self, version, **spec):
+        declared = ModelService(spec=Spec(model="ad-clicks", version=version, policy=FAST, **spec))
+        self.wish = Wish(declared, self.wish.generation + 1, self.wish.request)
+
+    def asks(self, verb, number):
+        self.wish = Wish(self.wish.declaration, self.wish.generation, json.dumps({"id": str(number), "verb": verb}))
+
+    def run(self, seconds, until=lambda: False):
+        for _ in range(seconds):
+            self.world.second()
+            self.world.loop.run(self.hosted.step(self.wish, self.world.now_s))
+            if until():
+                return
+
+    @property
+    def status(self):
+        return self.world.service.status()
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    monkeypatch.setattr(service_module, "_DRAIN_S", 0.0)
+    (tmp_path / "state").mkdir()
+    cluster = Cluster(tmp_path)
+    with cluster.world:
+        yield cluster
+        cluster.world.loop.run(cluster.hosted.close())
+
+
+def test_a_service_that_is_wished_for_serves_its_champion(cluster):
+    cluster.run(3)
+    assert cluster.board.conditions["Ready"] == ("True", "The champion serves.")
+    assert cluster.status.arms == {"stable": 1}
+
+
+def test_another_version_than_the_champion_is_released_and_becomes_it(cluster):
+    cluster.run(3)
+    cluster.wants(2)
+    cluster.run(200, until=lambda: cluster.status.phase is Phase.DONE)
+    assert cluster.board.conditions["Accepted"] == ("True", "Rollout v2-1 has begun.")
+    assert (cluster.status.outcome, cluster.world.service.champion) == (Action.PROMOTE, 2)
+
+
+def test_what_came_home_is_not_tried_again_until_a_person_says_so(cluster):
+    cluster.world.behaviour[2] = Version(error_rate=0.3)
+    cluster.run(3)
+    cluster.wants(2)
+    cluster.run(150)
+    assert (cluster.status.rollout, cluster.status.outcome) == ("v2-1", Action.ROLL_BACK)
+    cluster.world.behaviour[2] = Version()
+    cluster.asks("retry", 1)
+    cluster.run(3)
+    assert cluster.board.request == "1"
+    assert cluster.status.rollout == "v2-2"
+
+
+def test_a_version_in_quarantine_is_refused_once_with_a_sentence_until_the_wish_changes(cluster):
+    cluster.world.registry.quarantine("ad-clicks", 3, "It failed.")
+    cluster.run(3)
+    cluster.wants(3)
+    cluster.run(10)
+    status, sentence = cluster.board.conditions["Accepted"]
+    assert (status, cluster.world.service.rolling) == ("False", False)
+    assert "Version 3 is in quarantine" in sentence
+    assert cluster.told == [sentence]
+    cluster.wants(2)
+    cluster.run(3)
+    assert cluster.board.conditions["Accepted"] == ("True", "Rollout v2-1 has begun.")
+
+
+def test_an_unknown_version_is_told_and_the_champion_serves_on(cluster):
+    cluster.wants(9)
+    cluster.run(5)
+    assert "no version 9" in cluster.board.conditions["Accepted"][1]
+    assert cluster.status.arms == {"stable": 1}
+
+
+def test_a_wish_that_changes_in_mid_rollout_waits_for_its_end(cluster):
+    cluster.run(3)
+    cluster.wants(2)
+    cluster.run(5)
+    cluster.wants(3)
+    cluster.run(5)
+    assert cluster.status.rollout == "v2-1"
+    cluster.run(300, until=lambda: cluster.status.rollout == "v3-1")
+    assert cluster.world.service.champion == 2
+
+
+def test_a_persons_request_is_taken_on_once(cluster):
+    cluster.run(3)
+    cluster.wants(2)
+    cluster.run(4)
+    cluster.asks("rollback", "a")
+    cluster.run(3)
+    assert cluster.status.outcome is Action.ROLL_BACK
+    assert "a person asked for it" in cluster.status.sentence
+    cluster.asks("retry", "b")
+    cluster.run(10)
+    assert (cluster.status.rollout, cluster.board.request) == ("v2-2", "b")
+    assert cluster.world.service.rolling
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"id": 3, "verb": "pause"}', '{"id": "a", "verb": "dance"}'])
+def test_a_request_that_cannot_be_read_is_told_and_changes_nothing(cluster, text):
+    cluster.wish = Wish(cluster.wish.declaration, 1, text)
+    cluster.run(2)
+    assert cluster.board.conditions["Accepted"] == ("False", "perch.dev/request holds no request.")
+    assert cluster.board.request is None
+
+
+def test_a_request_without_a_rollout_is_refused_with_a_sentence(cluster):
+    cluster.asks("pause", 1)
+    cluster.run(2)
+    assert cluster.board.conditions["Accepted"] == (
+        "False",
+        "No rollout is in progress, so there is nothing to pause.",
+    )
+
+
+def test_an_operator_that_starts_anew_goes_on_where_the_last_one_was(cluster):
+    cluster.run(3)
+    cluster.wants(2)
+    cluster.run(8)
+    before = cluster.status
+    cluster.world.start()
+    cluster.open()
+    cluster.run(1)
+    assert (cluster.status.rollout, cluster.world.service.rolling) == (before.rollout, True)
+    cluster.run(200, until=lambda: cluster.status.phase is Phase.DONE)
+    assert cluster.world.service.champion == 2
+
+
+def test_the_split_is_judged_only_when_a_gateway_had_time_to_follow(cluster):
+    assert policy_of(cluster.wish).settling_s == SETTLING_S
