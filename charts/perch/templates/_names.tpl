@@ -1,0 +1,50 @@
+{{- define "perch.labels" -}}
+app.kubernetes.io/part-of: perch
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{/* An image by its name: (dict "root" . "name" "serving"). */}}
+{{- define "perch.image" -}}
+{{- $image := .root.Values.image -}}
+{{- $prefix := ternary (printf "%s/" .root.Values.global.imageRegistry) "" (ne .root.Values.global.imageRegistry "") -}}
+{{- $digest := get $image.digests .name -}}
+{{- if $digest -}}
+{{ $prefix }}perch-{{ .name }}@{{ $digest }}
+{{- else -}}
+{{ $prefix }}perch-{{ .name }}:{{ default .root.Chart.AppVersion $image.tag }}
+{{- end -}}
+{{- end }}
+
+{{- define "perch.registry" -}}
+{{- if .Values.mlflow.enabled -}}
+http://{{ .Release.Name }}-mlflow.{{ .Release.Namespace }}.svc:5000
+{{- else -}}
+{{ .Values.mlflow.url }}
+{{- end -}}
+{{- end }}
+
+{{/* What the restricted Pod Security Standard asks of a pod. */}}
+{{- define "perch.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "perch.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "perch.pullSecrets" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+{{- range . }}
+- name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
