@@ -24,7 +24,7 @@ GRID = names.grid(25)
 
 def meters(version, arm, answered, failed=0, rejected=0):
     made = Meters(Identity("ads", version), GRID, SCHEMA)
-    meter = made.of({b"x-perch-arm": arm.encode()})
+    meter = made.of({b"x-perch-arm": arm.encode()}, 8080)
     meter.started = answered + failed + rejected
     for i in range(answered):
         meter.finish("ok", i / 1000)

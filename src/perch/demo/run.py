@@ -36,7 +36,7 @@ _WARM_UP_S = 5.0
 """Traffic before the first release, from which the champion's usual latencies and scores are learnt."""
 
 _NOTE = (
-    "Bake and guard are shorter here than the defaults (15 s and 12 s in place of 300 s and 3,600 s), and so are the "
+    "Bake and guard are shorter here than the defaults (15 s and 12 s in place of 120 s and 3,600 s), and so are the "
     "shadow stage and the ramp's steps; promotion asks for proof within 1 point in place of 0.5. So the demonstration "
     "ends in minutes."
 )
