@@ -1,8 +1,6 @@
 """A real API server takes what may be declared, and refuses the rest with our sentence."""
 
 import json
-import os
-import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -17,26 +15,6 @@ ROOT = Path(__file__).parents[2]
 DEFINITION = ROOT / "charts" / "perch" / "crds" / "modelservices.yaml"
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(scope="module")
-def kubeconfig():
-    if "PERCH_TEST_KUBECONFIG" not in os.environ:
-        pytest.skip("PERCH_TEST_KUBECONFIG names no cluster")
-    return os.environ["PERCH_TEST_KUBECONFIG"]
-
-
-@pytest.fixture(scope="module")
-def kubectl(kubeconfig):
-    """Runs `kubectl` on the cluster; gives the finished process."""
-
-    def kubectl(*words, text=None, check=True):
-        command = ["kubectl", "--kubeconfig", kubeconfig, *words]
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0 or not check, done.stderr
-        return done
-
-    return kubectl
 
 
 @pytest.fixture(scope="module")

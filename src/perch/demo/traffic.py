@@ -70,13 +70,31 @@ class Traffic:
     """Live traffic on a route, at `rps` requests a second."""
 
     def __init__(
-        self, market: Market, route_url: str, feedback_token: str, *, rps: float, slo_latency_ms: float
+        self,
+        market: Market,
+        route_url: str,
+        feedback_token: str,
+        *,
+        rps: float,
+        slo_latency_ms: float,
+        host: str | None = None,
     ) -> None:
+        """Make traffic; `flowing` lets it flow.
+
+        Args:
+            market: Makes the requests, and clicks on what is shown.
+            route_url: Where they go.
+            feedback_token: Opens the route for clicks.
+            rps: Requests a second.
+            slo_latency_ms: Above this an answer is slow.
+            host: Host that the requests name, where the URL has another one.
+        """
         self._market = market
         self._route_url = route_url
         self._feedback_token = feedback_token
         self._interval_s = 1 / rps
         self._slo_latency_ms = slo_latency_ms
+        self._headers = {} if host is None else {"host": host}
         self._flowing = False
         self._clicks: list[tuple[float, dict[str, object]]] = []
         self._tallies = [Tally()]
@@ -107,7 +125,8 @@ class Traffic:
     async def flowing(self) -> AsyncIterator[None]:
         """Let the traffic flow; at the end, wait for open requests and send the clicks that are still to come."""
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-        async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector, headers=self._headers) as session:
             self._flowing = True
             asking = asyncio.create_task(self._ask_forever(session))
             clicking = asyncio.create_task(self._click_forever(session))
