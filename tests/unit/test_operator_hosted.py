@@ -23,7 +23,10 @@ class Board:
         self.conditions, self.request = {}, None
 
     async def note(self, generation, condition):
-        self.conditions[condition.type] = (condition.status, condition.message)
+        told = (condition.status, condition.message)
+        is_new = self.conditions.get(condition.type) != told
+        self.conditions[condition.type] = told
+        return is_new
 
     async def acknowledge(self, request):
         self.request = request
@@ -124,6 +127,30 @@ def test_an_unknown_version_is_told_and_the_champion_serves_on(cluster):
     assert cluster.status.arms == {"stable": 1}
 
 
+def test_what_failed_around_a_release_is_tried_again(cluster):
+    register(cluster.world.registry, cluster.world.folder.parent, 4)
+    cluster.world.fleet._broken = {4}
+    cluster.run(3)
+    cluster.wants(4)
+    cluster.run(3)
+    assert "does not come up" in cluster.board.conditions["Accepted"][1]
+    cluster.world.fleet._broken = set()
+    cluster.run(15)
+    assert cluster.board.conditions["Accepted"] == ("True", "Rollout v4-1 has begun.")
+
+
+def test_a_wish_that_comes_back_is_asked_again(cluster):
+    cluster.world.behaviour[2] = Version(error_rate=0.3)
+    cluster.run(3)
+    cluster.wants(2)
+    cluster.run(100)
+    cluster.wants(1)
+    cluster.run(2)
+    cluster.wants(2)
+    cluster.run(3)
+    assert "Version 2 is in quarantine" in cluster.board.conditions["Accepted"][1]
+
+
 def test_a_wish_that_changes_in_mid_rollout_waits_for_its_end(cluster):
     cluster.run(3)
     cluster.wants(2)
@@ -149,7 +176,18 @@ def test_a_persons_request_is_taken_on_once(cluster):
     assert cluster.world.service.rolling
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"id": 3, "verb": "pause"}', '{"id": "a", "verb": "dance"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        '{"id": "a", "verb": []}',
+        '{"id": 3, "verb": "pause"}',
+        '{"id": "a", "verb": "dance"}',
+    ],
+)
 def test_a_request_that_cannot_be_read_is_told_and_changes_nothing(cluster, text):
     cluster.wish = Wish(cluster.wish.declaration, 1, text)
     cluster.run(2)

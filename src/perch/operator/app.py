@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import kopf
 from lightkube import AsyncClient, Client
 from pydantic import ValidationError
@@ -18,10 +19,10 @@ from perch.adapters.fleet.kserve import KServeFleet, PodSource
 from perch.adapters.fleet.kserve_resources import Serving
 from perch.adapters.registry.port import ModelRegistry
 from perch.adapters.traffic.gateway import GatewayRouter, Route
-from perch.core.types import Arm, Weights
+from perch.core.types import Weights
 from perch.errors import PerchError
 from perch.operator.hosted import REQUEST_ANNOTATION, Hosted, Wish
-from perch.operator.lease import Lease
+from perch.operator.lease import LASTS_S, TRUSTED_S, Lease
 from perch.operator.store import StatusStore
 from perch.rollout.service import Ports, Service
 from perch.rollout.standing import Standing
@@ -53,27 +54,16 @@ class Options:
     """Secret in each service's namespace with the token of the fault switches; `None`: there are none."""
 
 
-class FencedRouter(GatewayRouter):
-    """A router that writes nothing unless its operator holds the lease."""
-
-    def __init__(self, lease: Lease, client: Client, route: Route, owner: Manifest) -> None:
-        super().__init__(client, route, owner)
-        self._lease = lease
-
-    def route(self, endpoints: Mapping[Arm, str], weights: Weights) -> None:
-        """See `GatewayRouter.route`. Raises `PlatformError` without the lease, too."""
-        self._lease.check()
-        super().route(endpoints, weights)
-
-
 class Operator:
     """What all services of one operator share."""
 
     def __init__(self, options: Options, registry: ModelRegistry) -> None:
         self.options = options
         self.registry = registry
-        self.client = AsyncClient(field_manager=FIELD_MANAGER)
-        self.blocking = Client(field_manager=FIELD_MANAGER)
+        # What is sent while the lease is trusted has ended before another operator may hold it.
+        timeout = httpx2.Timeout(LASTS_S - TRUSTED_S)
+        self.client = AsyncClient(field_manager=FIELD_MANAGER, timeout=timeout)
+        self.blocking = Client(field_manager=FIELD_MANAGER, timeout=timeout)
         self.lease = Lease(self.client, options.namespace, options.holder, time.monotonic)
 
 
@@ -104,7 +94,7 @@ class Parts:
         self.fleet = KServeFleet(operator.client, serving, operator.registry, owner)
         self._metrics = PodSource(self.fleet)
         self.store = StatusStore(operator.client, name, namespace, may_write=operator.lease.check, weights=weights)
-        router = FencedRouter(operator.lease, operator.blocking, route, owner)
+        router = GatewayRouter(operator.blocking, route, owner=owner, may_write=operator.lease.check)
         ports = Ports(operator.registry, self.fleet, router, self._metrics, self.store)
         self.service = Service(declaration, ports, options.ledgers / namespace / name, notify=_say(namespace, name))
 
@@ -152,24 +142,29 @@ def handlers(operator: Operator) -> kopf.OperatorRegistry:
 async def _host(operator: Operator, body: kopf.Body, namespace: str, stopped: kopf.DaemonStopped) -> None:
     """Run one service until the object goes, the lease is lost, or what is fixed at the start changes."""
     wish = wish_of(body)
+    made_with, say = fixed_of(wish), _say(namespace, wish.declaration.name)
     parts = Parts(operator, wish.declaration, namespace, owner_of(body))
     hosted = Hosted(parts, notify=lambda sentence: kopf.warn(body, reason="Refused", message=sentence))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(parts.close)
-        await parts.fleet.refresh()
+        await parts.fleet.adopt()
         await hosted.open(wish)
         stack.push_async_callback(hosted.close)
         due = time.monotonic()
         while not stopped and operator.lease.held:
-            now = wish_of(body)
-            if not hosted.is_busy and fixed_of(now) != fixed_of(wish):
-                return
             try:
-                await hosted.step(now, time.time())
+                wish = wish_of(body)
+                if not hosted.is_busy and fixed_of(wish) != made_with:
+                    return
+            except PerchError as error:
+                await hosted.refuse(wish, str(error))
+            try:
+                await hosted.step(wish, time.time())
             except (PerchError, OSError) as error:
-                _say(namespace, wish.declaration.name)(
-                    f"A tick failed, and the next one tries again; meanwhile no canary gets more traffic. {error}"
-                )
+                say(f"A tick failed, and the next one tries again; meanwhile no canary gets more traffic. {error}")
+            except Exception as error:  # noqa: BLE001  the next tick must come whatever happens in this one
+                say(f"A tick failed, which is a fault of Perch's: {error!r}. No canary gets more traffic meanwhile.")
+                _log.exception("A tick failed.")
             due = max(due + TICK_S, time.monotonic())
             await stopped.wait(due - time.monotonic())
 
@@ -211,7 +206,7 @@ def owner_of(body: Mapping[str, Any]) -> Manifest:
     }
 
 
-def _say(namespace: str, name: str) -> Any:  # noqa: ANN401
+def _say(namespace: str, name: str) -> Callable[[str], None]:
     def say(sentence: str) -> None:
         _log.info("%s/%s: %s", namespace, name, sentence)
 

@@ -5,10 +5,11 @@ home stays home until the wish changes, or a person asks for a retry.
 """
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Final, Literal, Protocol
+
+import msgspec
 
 from perch.adapters.traffic.gateway import SETTLING_S
 from perch.core import Policy
@@ -22,13 +23,18 @@ from perch.settings import ModelService
 REQUEST_ANNOTATION: Final = "perch.dev/request"
 """Where a person's request stands, as JSON: `{"id": "...", "verb": "pause"}`; each has an id of its own."""
 
-VERBS: Final = {
+_COMMANDS: Final = {
     "pause": Command.PAUSE,
     "resume": Command.RESUME,
     "promote": Command.PROMOTE,
     "rollback": Command.ROLL_BACK,
 }
-RETRY: Final = "retry"
+_RETRY_S: Final = 10.0
+
+
+class _Request(msgspec.Struct, frozen=True):
+    id: str
+    verb: Literal["pause", "resume", "promote", "rollback", "retry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +66,27 @@ class Hosted:
         self._store = parts.store
         self._notify = notify
         self._releasing: asyncio.Task[None] | None = None
-        self._refused: tuple[int, int] | None = None
+        self._wished: int | None = None
         self._tried: int | None = None
+        self._not_before_s = 0.0
 
     async def open(self, wish: Wish) -> None:
         """Bring up what ran when the service was last closed; raises as `Service.open` does."""
         await self._service.open()
-        self._tried = self._service.last_tried
+        self._wished, self._tried = wish.declaration.spec.version, self._service.last_tried
         await self._tell(wish, READY, "True", "Serving", "The champion serves.")
 
     async def step(self, wish: Wish, now_s: float) -> None:
         """Follow the wish and tick once. What a person got wrong is told in a condition, and stops nothing."""
-        await self._follow_request(wish, now_s)
-        await self._follow_version(wish, now_s)
+        request = await self._follow_request(wish, now_s)
+        self._follow_version(wish, now_s)
         await self._service.tick(now_s)
+        if request is not None:  # only now: what is not recorded yet would be lost with the process
+            await self._store.acknowledge(request)
+
+    async def refuse(self, wish: Wish, why: str) -> None:
+        """Tell that the object says what cannot be meant; what it said before holds."""
+        await self._tell(wish, ACCEPTED, "False", "Refused", why)
 
     async def close(self) -> None:
         """End a release that waits for its version, and wait for versions that are being stopped."""
@@ -82,33 +95,34 @@ class Hosted:
             await asyncio.gather(self._releasing, return_exceptions=True)
         await self._service.close()
 
-    async def _follow_version(self, wish: Wish, now_s: float) -> None:
+    def _follow_version(self, wish: Wish, now_s: float) -> None:
         version = wish.declaration.spec.version
+        if version != self._wished:
+            self._wished, self._tried, self._not_before_s = version, None, 0.0
         if version is None or self.is_busy or version in {self._service.champion, self._tried}:
             return
-        if (wish.generation, version) == self._refused:
-            return
-        policy = policy_of(wish)
-        self._start(wish, lambda: self._service.release(version, policy, now_s), version)
+        if now_s >= self._not_before_s:
+            self._start(wish, version, now_s, override=False)
 
-    async def _follow_request(self, wish: Wish, now_s: float) -> None:
+    async def _follow_request(self, wish: Wish, now_s: float) -> str | None:
+        """Do what a person asks for; the id of a request that is new."""
         if wish.request is None:
-            return
+            return None
         try:
-            request = _parsed(wish.request)
-        except ValueError:
-            await self._tell(wish, ACCEPTED, "False", "Unreadable", f"{REQUEST_ANNOTATION} holds no request.")
-            return
-        if request["id"] == self._store.request:
-            return
-        await self._store.acknowledge(request["id"])
+            request = msgspec.json.decode(wish.request, type=_Request)
+        except (msgspec.MsgspecError, RecursionError):
+            await self.refuse(wish, f"{REQUEST_ANNOTATION} holds no request.")
+            return None
+        if request.id == self._store.request:
+            return None
         try:
-            if request["verb"] == RETRY:
+            if request.verb == "retry":
                 self._retry(wish, now_s)
             else:
-                self._service.command(VERBS[request["verb"]])
+                self._service.command(_COMMANDS[request.verb])
         except RolloutError as error:
-            await self._tell(wish, ACCEPTED, "False", "Refused", str(error))
+            await self.refuse(wish, str(error))
+        return request.id
 
     def _retry(self, wish: Wish, now_s: float) -> None:
         """Release the wanted version again, whatever became of it before: a person insists."""
@@ -117,44 +131,40 @@ class Hosted:
             raise RolloutError("A rollout is in progress already, so there is nothing to retry.")
         if version is None:
             raise RolloutError("The object wants no version, so there is nothing to retry. Set spec.version.")
-        self._start(wish, lambda: self._service.release(version, policy_of(wish), now_s, override=True), version)
+        self._start(wish, version, now_s, override=True)
 
     @property
     def is_busy(self) -> bool:
         """A rollout is in progress, or about to begin."""
         return self._service.rolling or (self._releasing is not None and not self._releasing.done())
 
-    def _start(self, wish: Wish, release: Callable[[], Awaitable[str]], version: int) -> None:
-        """Release beside the ticks: until a version is warm, the others go on."""
+    def _start(self, wish: Wish, version: int, now_s: float, *, override: bool) -> None:
+        """Release beside the ticks: until a version is warm, the others go on.
+
+        What admission refuses is refused until the wish changes. What failed around it is tried again.
+        """
 
         async def run() -> None:
+            self._tried = version
             try:
-                name = await release()
+                name = await self._service.release(version, policy_of(wish), now_s, override=override)
+            except RolloutError as error:
+                await self.refuse(wish, str(error))
             except (PerchError, OSError) as error:
-                self._refused = wish.generation, version
-                await self._tell(wish, ACCEPTED, "False", "Refused", str(error))
+                self._tried, self._not_before_s = None, now_s + _RETRY_S
+                await self.refuse(wish, str(error))
             else:
-                self._tried = self._service.last_tried
                 await self._tell(wish, ACCEPTED, "True", "Released", f"Rollout {name} has begun.")
 
         self._releasing = asyncio.create_task(run())
 
-    async def _tell(self, wish: Wish, kind: str, status: Any, reason: str, message: str) -> None:  # noqa: ANN401
-        if status == "False":
-            self._notify(message)
+    async def _tell(self, wish: Wish, kind: str, status: Literal["True", "False"], reason: str, message: str) -> None:
         told = condition(kind, message, status=status, reason=reason, generation=wish.generation, since=now_utc())
-        await self._store.note(wish.generation, told)
+        if await self._store.note(wish.generation, told) and status == "False":
+            self._notify(message)
 
 
 def policy_of(wish: Wish) -> Policy:
     """The declared policy, with the time that a gateway needs to follow."""
     declared = wish.declaration.spec.policy
     return replace(declared, settling_s=max(declared.settling_s, SETTLING_S))
-
-
-def _parsed(text: str) -> Mapping[str, str]:
-    request: dict[str, str] = json.loads(text)
-    is_meant = isinstance(request, dict) and isinstance(request.get("id"), str)
-    if not is_meant or request.get("verb") not in {*VERBS, RETRY}:
-        raise ValueError(text)
-    return request

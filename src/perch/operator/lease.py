@@ -7,6 +7,7 @@ never compare clocks: one that waits takes the lease when it has not seen it cha
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
@@ -26,6 +27,8 @@ LASTS_S: Final = 10
 RENEW_S: Final = 2.0
 TRUSTED_S: Final = 7.0
 """How long its holder relies on it after it asked: the rest is for a write that is on its way."""
+
+_log = logging.getLogger(__name__)
 
 _NAME = "perch-operator"
 _NOT_FOUND, _CONFLICT = 404, 409
@@ -67,8 +70,10 @@ class Lease:
             try:
                 if await self._ask(asked_s):
                     self._trusted_until_s = asked_s + TRUSTED_S
-            except PlatformError:
-                pass  # it is trusted until its time is over
+            except PlatformError as error:  # it is trusted until its time is over
+                _log.warning("%s", error)
+            except Exception:  # noqa: BLE001  whatever an API server answers: the next try must come
+                _log.exception("The lease was not renewed.")
             await asyncio.sleep(RENEW_S)
 
     async def _ask(self, now_s: float) -> bool:

@@ -1,14 +1,17 @@
 """Keeps what a service remembers in the status of its object, so that an operator that starts goes on from there."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from lightkube import AsyncClient
 from lightkube.types import PatchType
+from pydantic import ValidationError
 
 from perch.adapters.cluster.objects import FIELD_MANAGER, ModelServiceObject, calling
 from perch.core.types import Weights
+from perch.errors import RolloutError
 from perch.operator.reporting import told, unpacked
 from perch.rollout.standing import Standing
 from perch.settings.status import Condition, ModelServiceStatus
@@ -41,42 +44,49 @@ class StatusStore:
         self._may_write = may_write
         self._weights = weights
         self._status = ModelServiceStatus.model_validate({"observedGeneration": 0})
+        self._writing = asyncio.Lock()
 
     async def load(self) -> Standing | None:
         """See `StandingStore.load`."""
         with calling(f"read ModelService {self._name}"):
             found = await self._client.get(ModelServiceObject, self._name, namespace=self._namespace)
         kept: Mapping[str, Any] = found.get("status") or {}
-        if not kept.get("engine"):
-            return None
-        self._status = ModelServiceStatus.model_validate(kept)
-        return unpacked(kept["engine"])
+        try:
+            self._status = ModelServiceStatus.model_validate({"observedGeneration": 0, **kept})
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise RolloutError(f"The status of ModelService {self._name} is not ours at {where}: clear it.") from None
+        return unpacked(self._status.engine) if self._status.engine else None
 
     async def save(self, standing: Standing) -> None:
         """See `StandingStore.save`."""
-        status, now = told(standing, self._weights(standing)), self._status
-        await self._write(
-            status.model_copy(
-                update={
-                    "observed_generation": now.observed_generation,
-                    "conditions": now.conditions,
-                    "request": now.request,
-                }
-            )
-        )
+        status = told(standing, self._weights(standing))
+        async with self._writing:
+            now = self._status
+            kept = {
+                "observed_generation": now.observed_generation,
+                "conditions": now.conditions,
+                "request": now.request,
+            }
+            await self._write(status.model_copy(update=kept))
 
-    async def note(self, generation: int, condition: Condition) -> None:
-        """Tell a condition, unless it is told already."""
-        kept = {one.type: one for one in self._status.conditions}
-        before = kept.get(condition.type)
-        if before is not None and before.status == condition.status:
-            condition = condition.model_copy(update={"last_transition_time": before.last_transition_time})
-        conditions = tuple({**kept, condition.type: condition}.values())
-        await self._write(self._status.model_copy(update={"observed_generation": generation, "conditions": conditions}))
+    async def note(self, generation: int, condition: Condition) -> bool:
+        """Tell a condition; whether it was another one before."""
+        async with self._writing:
+            kept = {one.type: one for one in self._status.conditions}
+            before = kept.get(condition.type)
+            if before is not None and before.status == condition.status:
+                condition = condition.model_copy(update={"last_transition_time": before.last_transition_time})
+            conditions = tuple({**kept, condition.type: condition}.values())
+            update = {"observed_generation": generation, "conditions": conditions}
+            await self._write(self._status.model_copy(update=update))
+        return before is None or (before.status, before.message) != (condition.status, condition.message)
 
     async def acknowledge(self, request: str) -> None:
         """Tell that a person's request was taken on."""
-        await self._write(self._status.model_copy(update={"request": request}))
+        async with self._writing:
+            await self._write(self._status.model_copy(update={"request": request}))
 
     @property
     def request(self) -> str | None:

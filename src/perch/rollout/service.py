@@ -25,7 +25,7 @@ from perch.adapters.registry.port import ModelRegistry, ModelVersion, Role
 from perch.adapters.traffic.port import TrafficRouter
 from perch.core import Policy, begin, decide, reference
 from perch.core.types import Arm, Command, Counts, Decision, Weights
-from perch.errors import RegistryError, RolloutError
+from perch.errors import PlatformError, RegistryError, RolloutError
 from perch.rollout import labels
 from perch.rollout.admission import objections
 from perch.rollout.attempt import Attempt, Totals
@@ -125,6 +125,8 @@ class Service:
         await self._remember(remembered)
         await asyncio.gather(*(self._ports.fleet.start(version) for version in sorted(self._needed())))
         await self._route(remembered)
+        for version in set(self._ports.fleet.endpoints()) - self._needed():
+            await self._ports.fleet.stop(version)
 
     async def close(self) -> None:
         """Wait for the versions that are being stopped."""
@@ -307,8 +309,13 @@ class Service:
 
     async def _retire(self, version: int) -> None:
         await asyncio.sleep(_DRAIN_S)
-        if version not in self._needed() | self._prepared:
+        if version in self._needed() | self._prepared:
+            return
+        try:
             await self._ports.fleet.stop(version)
+        except PlatformError as error:
+            self._settled = False
+            self._notify(f"Version {version} was not stopped; the next tick tries again. {error}")
 
     # --- what follows from the record -------------------------------------------------------------------------------
 
@@ -353,6 +360,7 @@ class Service:
             standing.weights(self._baseline_share),
         )
         if wanted != self._routed:
+            self._routed = None  # what fails may have been written all the same
             await asyncio.to_thread(self._ports.router.route, *wanted)
             self._routed = wanted
 
@@ -374,8 +382,9 @@ class Service:
         return read
 
     async def _totals(self) -> Totals:
+        """The counters from which a rollout counts; a source that does not answer counts from its next answer."""
         read = await self._ports.metrics.read()
-        return {source: totals for source, totals in read.items() if totals is not None}
+        return {source: totals or {} for source, totals in read.items()}
 
     async def _remember(self, standing: Standing) -> None:
         await self._ports.store.save(standing)

@@ -77,8 +77,8 @@ class Cluster(Settings):
     """Pods of each version that is kept warm. With one, its traffic fails while that pod is away."""
 
     cpu: Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]*m?|[0-9]+\.[0-9]{0,2}[1-9])$")] = "250m"
-    """Processor time of a pod, requested and allowed: cores, or thousandths of one with `m`. Always set, for without it
-    KServe asks for a whole core, and a release needs three versions at once."""
+    """Processor time that a pod asks for, in cores, or thousandths of one with `m`; it may take more where there is
+    some. Always set, for without it KServe asks for a whole core, and a release needs three versions at once."""
 
     memory: Annotated[str, StringConstraints(pattern="^[1-9][0-9]*([kMGT]|[KMGT]i)?$")] = "512Mi"
     """Memory of a pod, requested and allowed, in bytes: a pod that needs more is killed, and never takes it from

@@ -36,6 +36,7 @@ READY_TIMEOUT_S: Final = 240.0
 
 _POLL_S = 0.5
 _NOT_FOUND = 404
+_ENDED = {"Succeeded", "Failed"}  # their addresses may be another pod's by now
 _STUCK = {"CrashLoopBackOff", "ErrImagePull", "ErrImageNeverPull", "ImagePullBackOff", "CreateContainerConfigError"}
 
 
@@ -57,7 +58,7 @@ class KServeFleet:
     def __init__(
         self, client: AsyncClient, serving: Serving, registry: ModelRegistry, owner: Manifest | None = None
     ) -> None:
-        """Make a fleet; `refresh` finds what runs already.
+        """Make a fleet; `adopt` finds what runs already.
 
         Args:
             client: Of the API server.
@@ -72,20 +73,40 @@ class KServeFleet:
         self._versions: set[int] = set()
         self._pods: tuple[Pod, ...] = ()
 
+    async def adopt(self) -> None:
+        """Take over the versions that run already. Raises `PlatformError` when the API server does not answer."""
+        serving = self._serving
+        selector: dict[str, Any] = {SERVICE_LABEL: serving.service}
+        with calling(f"list the versions of {serving.service}"):
+            listed = self._client.list(InferenceService, namespace=serving.namespace, labels=selector)
+            self._versions = {int(one["metadata"]["labels"][VERSION_LABEL]) async for one in listed}
+        await self.refresh()
+
     async def refresh(self) -> None:
-        """Look what runs: versions and pods. Raises `PlatformError` when the API server does not answer."""
+        """Look at the pods. Raises `PlatformError` when the API server does not answer."""
         serving = self._serving
         selector: dict[str, Any] = {SERVICE_LABEL: serving.service}
         with calling(f"list the pods of {serving.service}"):
             self._pods = tuple(
-                [_pod(one) async for one in self._client.list(PodObject, namespace=serving.namespace, labels=selector)]
+                [
+                    _pod(one)
+                    async for one in self._client.list(PodObject, namespace=serving.namespace, labels=selector)
+                    if one.status is not None and one.status.phase not in _ENDED
+                ]
             )
-        with calling(f"list the versions of {serving.service}"):
-            listed = self._client.list(InferenceService, namespace=serving.namespace, labels=selector)
-            self._versions = {int(one["metadata"]["labels"][VERSION_LABEL]) async for one in listed}
 
     async def start(self, version: int) -> None:
-        """See `Fleet.start`. Returns when the version's Deployment is available."""
+        """See `Fleet.start`. Returns when the version's Deployment is available; one that does not come up is gone."""
+        if version in self._versions:
+            return
+        try:
+            await self._start(version)
+        except BaseException:
+            await self.stop(version)
+            raise
+        self._versions.add(version)
+
+    async def _start(self, version: int) -> None:
         registered = await asyncio.to_thread(self._registry.get, self._serving.model, version)
         runs, leads = inference_service(self._serving, registered), version_service(self._serving, version)
         if self._owner is not None:
@@ -95,7 +116,6 @@ class KServeFleet:
             await self._client.apply(cast("ServiceObject", ServiceObject.from_dict(leads)), force=True)
             await self._client.apply(InferenceService.from_dict(runs), force=True)
         await self._await_ready(version)
-        self._versions.add(version)
 
     async def stop(self, version: int) -> None:
         """See `Fleet.stop`. The pods finish their requests within their grace period."""

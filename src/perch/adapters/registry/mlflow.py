@@ -45,7 +45,7 @@ class MlflowRegistry:
             artifacts: Folder for the packages; `None` leaves that to the server.
 
         Raises:
-            RegistryError: It does not answer.
+            RegistryError: The store cannot be opened. Of a server that is told by the first call.
         """
         self._uri, self._artifacts = uri, artifacts
         self._file: Path | None = None
@@ -216,7 +216,8 @@ def _quiet_client(uri: str) -> "MlflowClient":
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        client.search_registered_models(max_results=1)  # creates the tables of a new database
+        if uri.startswith(_SQLITE):
+            client.search_registered_models(max_results=1)  # creates the tables of a new database
         return client
 
 

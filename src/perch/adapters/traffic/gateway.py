@@ -8,7 +8,7 @@ traffic.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -63,17 +63,19 @@ class Route:
 class GatewayRouter:
     """A `TrafficRouter` that writes one HTTPRoute. Its calls block; it is made for a thread."""
 
-    def __init__(self, client: Client, route: Route, owner: Manifest | None = None) -> None:
+    def __init__(self, client: Client, route: Route, *, owner: Manifest, may_write: Callable[[], None]) -> None:
         """Make a router.
 
         Args:
             client: Of the API server.
             route: Where the route hangs.
-            owner: Reference to the object with which the route is to go; `None`: it stays until somebody deletes it.
+            owner: Reference to the object with which the route is to go.
+            may_write: Asked right before each write; raises `PlatformError` when another operator writes.
         """
         self._client = client
         self._route = route
         self._owner = owner
+        self._may_write = may_write
 
     def route(self, endpoints: Mapping[Arm, str], weights: Weights) -> None:
         """See `TrafficRouter.route`. Endpoints are `SERVICE.NAMESPACE:PORT`; all are in the route's namespace.
@@ -81,7 +83,8 @@ class GatewayRouter:
         Returns when the gateway's controller has accepted the change; it is in force within `SETTLING_S` from then.
 
         Raises:
-            PlatformError: see `TrafficRouter.route`; the route belongs to somebody else; or it is not accepted.
+            PlatformError: see `TrafficRouter.route`; the route belongs to somebody else; another operator writes; or it
+                is not accepted.
         """
         units = checked(endpoints, weights)
         before = self._read()
@@ -91,9 +94,9 @@ class GatewayRouter:
                 "Rename the ModelService, or delete that route."
             )
         manifest = self._route.manifest
-        if self._owner is not None:
-            manifest["metadata"]["ownerReferences"] = [self._owner]
+        manifest["metadata"]["ownerReferences"] = [self._owner]
         manifest["spec"]["rules"] = [rule(endpoints, units, round(weights.mirror * WHOLE))]
+        self._may_write()
         with calling(f"change the weights of {self._route.service}"):
             applied = self._client.apply(HTTPRoute.from_dict(manifest), force=True)
         self._await_accepted(applied["metadata"]["generation"])
@@ -102,15 +105,6 @@ class GatewayRouter:
         """See `TrafficRouter.weights`. Without any route yet, the default ones."""
         found = self._read()
         return Weights() if found is None else weights_of(found)
-
-    def remove(self) -> None:
-        """Take the route away; requests to its host are answered 404 from then on."""
-        with calling(f"remove the route of {self._route.service}"):
-            try:
-                self._client.delete(HTTPRoute, self._route.service, namespace=self._route.namespace)
-            except ApiError as error:
-                if error.status.code != _NOT_FOUND:
-                    raise
 
     def _read(self) -> Mapping[str, Any] | None:
         with calling(f"read the route of {self._route.service}"):
