@@ -91,8 +91,14 @@ def test_the_page_shows_a_signature(registry, package, store):
     assert [column.name for column in signature.inputs] == ["c"]
 
 
-@pytest.mark.parametrize("uri", ["sqlite:///{file}/mlflow.db", "http://127.0.0.1:9", "fax://5"])
-def test_a_registry_that_is_gone_is_one_sentence(uri, tmp_path):
+@pytest.mark.parametrize("uri", ["sqlite:///{file}/mlflow.db", "fax://5"])
+def test_a_store_that_cannot_be_opened_is_one_sentence(uri, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RegistryError, match="cannot connect: the MLflow registry at"):
         MlflowRegistry(uri.format(file=tmp_path / "file"))
+
+
+def test_a_server_that_is_gone_is_told_by_the_first_call():
+    registry = MlflowRegistry("http://127.0.0.1:9")
+    with pytest.raises(RegistryError, match="cannot list the versions of ads: the MLflow registry at http"):
+        registry.versions("ads")
