@@ -54,8 +54,9 @@ class Cluster:
         declared = ModelService(spec=Spec(model="ad-clicks", version=version, policy=FAST, **spec))
         self.wish = Wish(declared, self.wish.generation + 1, self.wish.request)
 
-    def asks(self, verb, number):
-        self.wish = Wish(self.wish.declaration, self.wish.generation, json.dumps({"id": str(number), "verb": verb}))
+    def asks(self, verb, number, **more):
+        request = json.dumps({"id": str(number), "verb": verb} | more)
+        self.wish = Wish(self.wish.declaration, self.wish.generation, request)
 
     def run(self, seconds, until=lambda: False):
         for _ in range(seconds):
@@ -103,6 +104,10 @@ def test_what_came_home_is_not_tried_again_until_a_person_says_so(cluster):
     cluster.asks("retry", 1)
     cluster.run(3)
     assert cluster.board.request == "1"
+    assert "Version 2 is in quarantine" in cluster.board.conditions["Accepted"][1]
+    cluster.asks("retry", 2, override=True)
+    cluster.run(3)
+    assert cluster.board.request == "2"
     assert cluster.status.rollout == "v2-2"
 
 

@@ -21,7 +21,9 @@ from perch.rollout.service import Service
 from perch.settings import ModelService
 
 REQUEST_ANNOTATION: Final = "perch.dev/request"
-"""Where a person's request stands, as JSON: `{"id": "...", "verb": "pause"}`; each has an id of its own."""
+"""Where a person's request stands, as JSON: `{"id": "...", "verb": "pause"}`; each has an id of its own.
+
+A retry may say `"override": true`, to release the version even from quarantine and after too many rollbacks."""
 
 _COMMANDS: Final = {
     "pause": Command.PAUSE,
@@ -35,6 +37,7 @@ _RETRY_S: Final = 10.0
 class _Request(msgspec.Struct, frozen=True):
     id: str
     verb: Literal["pause", "resume", "promote", "rollback", "retry"]
+    override: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +120,23 @@ class Hosted:
             return None
         try:
             if request.verb == "retry":
-                self._retry(wish, now_s)
+                version = self._retry(wish, now_s, override=request.override)
+                await self._tell(wish, ACCEPTED, "Unknown", "Releasing", f"Version {version} is asked for again.")
             else:
                 self._service.command(_COMMANDS[request.verb])
         except RolloutError as error:
             await self.refuse(wish, str(error))
         return request.id
 
-    def _retry(self, wish: Wish, now_s: float) -> None:
-        """Release the wanted version again, whatever became of it before: a person insists."""
+    def _retry(self, wish: Wish, now_s: float, *, override: bool) -> int:
+        """Release the wanted version again, and return it; raises `RolloutError` when that cannot be."""
         version = wish.declaration.spec.version
         if self.is_busy:
             raise RolloutError("A rollout is in progress already, so there is nothing to retry.")
         if version is None:
             raise RolloutError("The object wants no version, so there is nothing to retry. Set spec.version.")
-        self._start(wish, version, now_s, override=True)
+        self._start(wish, version, now_s, override=override)
+        return version
 
     @property
     def is_busy(self) -> bool:
@@ -152,13 +157,15 @@ class Hosted:
                 await self.refuse(wish, str(error))
             except (PerchError, OSError) as error:
                 self._tried, self._not_before_s = None, now_s + _RETRY_S
-                await self.refuse(wish, str(error))
+                await self._tell(wish, ACCEPTED, "False", "TryingAgain", str(error))
             else:
                 await self._tell(wish, ACCEPTED, "True", "Released", f"Rollout {name} has begun.")
 
         self._releasing = asyncio.create_task(run())
 
-    async def _tell(self, wish: Wish, kind: str, status: Literal["True", "False"], reason: str, message: str) -> None:
+    async def _tell(
+        self, wish: Wish, kind: str, status: Literal["True", "False", "Unknown"], reason: str, message: str
+    ) -> None:
         told = condition(kind, message, status=status, reason=reason, generation=wish.generation, since=now_utc())
         if await self._store.note(wish.generation, told) and status == "False":
             self._notify(message)

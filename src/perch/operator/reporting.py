@@ -40,7 +40,13 @@ def told(standing: Standing, weights: Weights) -> ModelServiceStatus:
 
 
 def condition(
-    kind: str, message: str, *, status: Literal["True", "False"], reason: str, generation: int, since: datetime
+    kind: str,
+    message: str,
+    *,
+    status: Literal["True", "False", "Unknown"],
+    reason: str,
+    generation: int,
+    since: datetime,
 ) -> Condition:
     """One condition, as Kubernetes writes it; `since` is when its status last changed."""
     return Condition.model_validate(
