@@ -5,6 +5,11 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
+{{/* Name of what may stand beside that of another release. */}}
+{{- define "perch.scoped" -}}
+{{ .Release.Namespace }}-{{ .Release.Name }}
+{{- end }}
+
 {{/* An image by its name: (dict "root" . "name" "serving"). */}}
 {{- define "perch.image" -}}
 {{- $image := .root.Values.image -}}
@@ -45,6 +50,20 @@ capabilities: {drop: [ALL]}
 imagePullSecrets:
 {{- range . }}
 - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "perch.scheduling" -}}
+{{- with .Values.scheduling }}
+{{- with .nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations: {{- toYaml . | nindent 0 }}
+{{- end }}
+{{- with .affinity }}
+affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 {{- end }}
