@@ -5,7 +5,9 @@ functions are all they need.
 """
 
 import asyncio
+import hashlib
 import hmac
+import secrets
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
@@ -109,13 +111,40 @@ def read_token(path: Path) -> str:
     return token
 
 
+def keep_token(path: Path) -> Path:
+    """Make a random token when the file has none yet, readable by its owner only; returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or not path.read_text(encoding="utf-8").strip():
+        draft = path.with_suffix(".tmp")
+        draft.touch(mode=0o600)
+        draft.write_text(new_token(), encoding="utf-8")
+        draft.replace(path)
+    return path
+
+
+def new_token() -> str:
+    """A bearer token that nobody guesses: 256 random bits, as text."""
+    return secrets.token_urlsafe(32)
+
+
+def digest(token: str) -> str:
+    """SHA-256 of a token, in hex. Who knows it can check the token, and not make it."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
 def require_token(headers: Headers, token: str) -> None:
     """Let only a caller pass who knows the token; compared in constant time.
 
     Raises:
         Refusal: 401, the request has no or another token.
     """
-    if not hmac.compare_digest(headers.get(b"authorization", b""), b"Bearer " + token.encode()):
+    require_digest(headers, digest(token))
+
+
+def require_digest(headers: Headers, wanted: str) -> None:
+    """The same, by one who knows only the token's digest."""
+    scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+    if scheme != b"Bearer" or not hmac.compare_digest(hashlib.sha256(given).hexdigest(), wanted):
         raise Refusal(401, "This needs the header `Authorization: Bearer TOKEN`, with the token of the server's file.")
 
 

@@ -197,7 +197,7 @@ def test_predictions_reach_the_collector_and_outcomes_join_them(package, token_f
     tokens = [*("--token-file", str(token_file)), *("--feedback-token-file", str(token_file))]
     store = ["--store", str(tmp_path / "s"), *tokens, "--attribution-window-s", "60"]
     with running("perch.signals.collector", *store, ready="/healthz") as (_, collector):
-        arguments = [*options(package, collector=collector.base_url), "--token-file", str(token_file)]
+        arguments = [*options(package, collector=collector.base_url), "--collector-token-file", str(token_file)]
         with running("perch.serving", *arguments, ready="/v2/health/ready") as (process, client):
             for host in ("ads.perch", "ads.perch-shadow"):
                 headers = {"x-request-id": "r-1", names.ARM_HEADER: "canary", "host": host}
@@ -240,7 +240,11 @@ def test_a_port_in_use_is_refused(package):
     assert "--port" in sentence
 
 
-def test_faults_without_a_token_are_refused(package):
-    code, sentence = refused([*options(package), "--allow-faults"])
+@pytest.mark.parametrize(
+    ("asked", "lacking"),
+    [(["--allow-faults"], "--token-file"), (["--collector", "http://127.0.0.1:9"], "--collector-token-file")],
+)
+def test_what_needs_a_token_is_refused_without_one(package, asked, lacking):
+    code, sentence = refused([*options(package), *asked])
     assert code == 2
-    assert "--token-file" in sentence
+    assert f"with {lacking}." in sentence

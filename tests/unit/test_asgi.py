@@ -60,6 +60,21 @@ def test_a_token_file_is_stripped_and_must_hold_something(tmp_path):
         asgi.read_token(path)
 
 
+def test_a_token_is_made_once_for_its_owner_only(tmp_path):
+    path = asgi.keep_token(tmp_path / "folder" / "token")
+    token = asgi.read_token(path)
+    assert len(token) >= 43  # 256 bits
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert asgi.read_token(asgi.keep_token(path)) == token
+
+
+@pytest.mark.parametrize("authorization", [b"", b"secret", b"Basic secret", b"Bearer other", b"Bearer  secret"])
+def test_only_the_whole_header_opens(authorization):
+    asgi.require_token({b"authorization": b"Bearer secret"}, "secret")
+    with pytest.raises(asgi.Refusal, match="Authorization: Bearer TOKEN"):
+        asgi.require_token({b"authorization": authorization}, "secret")
+
+
 def test_an_application_that_fails_to_start_is_an_error():
     async def broken(scope, receive, send):
         await receive()

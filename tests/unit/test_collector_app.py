@@ -5,6 +5,7 @@ import asyncio
 import httpx
 import pytest
 
+from perch import asgi
 from perch.signals.collector import Collector
 from perch.signals.events import Outcome, Prediction
 from perch.signals.outcomes import OutcomeStore
@@ -29,9 +30,9 @@ def test_a_store_that_fails_is_503_so_that_the_batch_is_sent_again(tmp_path):
         app._thread.shutdown()
 
 
-def ask(store, query, token="of-predictions"):
+def ask(store, query, token="of-predictions", labels_digest=None):
     """What `GET /v1/labels` answers."""
-    app = Collector(store, "of-predictions", "of-outcomes")
+    app = Collector(store, "of-predictions", "of-outcomes", labels_digest)
 
     async def get():
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://collector") as client:
@@ -84,3 +85,10 @@ def test_a_query_that_cannot_be_meant_is_400_and_says_what_it_takes(store, query
 @pytest.mark.parametrize("token", ["of-outcomes", "", "guessed"])
 def test_labels_need_the_token_of_predictions(store, token):
     assert ask(store, "stable=1&canary=2&since_s=1", token).status_code == 401
+
+
+def test_labels_may_have_a_token_of_their_own_of_which_the_collector_knows_the_digest_only(store):
+    query, of_labels = "stable=1&canary=2&since_s=1", asgi.digest("of-labels")
+    assert ask(store, query, "of-labels", labels_digest=of_labels).status_code == 200
+    for other in ("of-predictions", "of-outcomes", of_labels, ""):
+        assert ask(store, query, other, labels_digest=of_labels).status_code == 401

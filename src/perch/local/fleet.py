@@ -120,8 +120,9 @@ class LocalFleet:
             *("--package", str(package), "--digest", registered.digest),
             *("--model", self._model, "--version", str(version), "--port", str(port)),
             *("--slo-latency-ms", str(self._slo_latency_ms)),
-            *("--collector", f"http://127.0.0.1:{self._collector_port}", "--token-file", str(self._token_file)),
-            *(("--allow-faults",) if self._allow_faults else ()),
+            *("--collector", f"http://127.0.0.1:{self._collector_port}"),
+            *("--collector-token-file", str(self._token_file)),
+            *(("--allow-faults", "--token-file", str(self._token_file)) if self._allow_faults else ()),
         )
 
     async def _ready(self, port: int) -> bool:

@@ -7,7 +7,6 @@ once a second in this process. Everything it writes stands in one folder.
 import asyncio
 import contextlib
 import logging
-import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import httpx
 
+from perch import asgi
 from perch.adapters.labels.http import HttpLabels
 from perch.adapters.metrics.scrape import ScrapeSource
 from perch.adapters.registry.port import ModelRegistry
@@ -133,7 +133,7 @@ class _Places:
     def __init__(self, folder: Path, *, route_port: int, admin_port: int, collector_port: int) -> None:
         self.route_port, self.admin_port, self.collector_port = route_port, admin_port, collector_port
         self.logs, self.envoy, self.store = folder / "log", folder / "envoy", folder / "events.sqlite"
-        self.token, self.feedback_token = _write_token(folder / "token"), _write_token(folder / "feedback-token")
+        self.token, self.feedback_token = asgi.keep_token(folder / "token"), asgi.keep_token(folder / "feedback-token")
 
 
 async def _start_helpers(
@@ -194,14 +194,3 @@ async def _answers(client: httpx.AsyncClient, url: str) -> bool:
     with contextlib.suppress(httpx.HTTPError):
         return (await client.get(url)).status_code == httpx.codes.OK
     return False
-
-
-def _write_token(path: Path) -> Path:
-    """Make a token when there is none yet, readable by its owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists() or not path.read_text(encoding="utf-8").strip():
-        draft = path.with_suffix(".tmp")
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_urlsafe(32), encoding="utf-8")
-        draft.replace(path)
-    return path

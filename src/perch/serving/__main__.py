@@ -29,7 +29,8 @@ def main(arguments: list[str] | None = None) -> None:
         PlatformError: the port is taken.
     """
     options = _parser().parse_args(arguments)
-    token = _token(options)
+    fault_token = _token(options, "--allow-faults", "--token-file")
+    collector_token = _token(options, "--collector", "--collector-token-file")
     scorer = load_package(options.package, options.digest)
     score = score_with(scorer)
     _try_out(score, scorer.schema)
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     grid = names.grid(options.slo_latency_ms)
     meters = Meters(identity, grid, scorer.schema, mirror_port=options.mirror_port)
     switch = FaultSwitch(score, scorer.schema)
-    emitter = Emitter(options.collector, token, meters.drop_events) if options.collector and token else None
+    emitter = Emitter(options.collector, collector_token, meters.drop_events) if collector_token else None
     predictor = Predictor(identity, switch, meters, emitter.offer if emitter else _ignore)
     app = Application(
         identity,
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         predictor,
         meters,
         switch,
-        fault_token=token if options.allow_faults else None,
+        fault_token=fault_token,
         rest=bento_app(scorer.schema, score),
     )
     name = f"The server of {identity.model} version {identity.version}"
@@ -63,18 +64,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--mirror-port", type=int, help="a second port, where every request is a mirrored one")
     parser.add_argument("--slo-latency-ms", type=float, required=True, help="becomes an edge of the latency histogram")
-    parser.add_argument("--collector", help="base URL that is told each prediction; needs --token-file")
-    parser.add_argument("--token-file", type=Path, help="file with the bearer token of the collector and of /faults")
+    parser.add_argument("--collector", help="base URL that is told each prediction")
+    parser.add_argument("--collector-token-file", type=Path, help="file with the collector's bearer token")
+    parser.add_argument("--token-file", type=Path, help="file with the bearer token of /faults")
     parser.add_argument("--allow-faults", action="store_true", help="let /faults be switched; needs --token-file")
     return parser
 
 
-def _token(options: argparse.Namespace) -> str | None:
-    if options.token_file is not None:
-        return asgi.read_token(options.token_file)
-    if options.collector or options.allow_faults:
-        raise UsageError("--collector and --allow-faults need a token; name a file that holds one with --token-file.")
-    return None
+def _token(options: argparse.Namespace, asked: str, needs: str) -> str | None:
+    """The token that an option needs; `None` when it is not given."""
+    given = {f"--{name.replace('_', '-')}": value for name, value in vars(options).items()}
+    if not given[asked]:
+        return None
+    if given[needs] is None:
+        raise UsageError(f"{asked} needs a token; name a file that holds one with {needs}.")
+    return asgi.read_token(given[needs])
 
 
 def _try_out(score: Score, schema: Schema) -> None:

@@ -56,20 +56,25 @@ class Collector:
     """The ASGI application over one store.
 
     `POST /v1/predictions` and `POST /v1/outcomes` take JSON lists and need a token each: who shows the winners and
-    knows the clicks is not who may say what was predicted. `GET /v1/labels` needs that of predictions. `GET
-    /v1/summary`, `/metrics` and `/healthz` only read counts and need none.
+    knows the clicks is not who may say what was predicted. `GET /v1/labels` needs that of predictions, or one of its
+    own. `GET /v1/summary`, `/metrics` and `/healthz` only read counts and need none.
     """
 
-    def __init__(self, store: OutcomeStore, token: str, feedback_token: str) -> None:
+    def __init__(self, store: OutcomeStore, token: str, feedback_token: str, labels_digest: str | None = None) -> None:
         """Put the application together.
 
         Args:
             store: Where predictions and outcomes are kept.
-            token: The bearer token of predictions and labels.
+            token: The bearer token of predictions.
             feedback_token: The bearer token of outcomes.
+            labels_digest: Digest of the bearer token of labels, see `asgi.digest`; `None`: it is that of predictions.
         """
         self._store = store
-        self._tokens = {"/v1/predictions": token, "/v1/outcomes": feedback_token, "/v1/labels": token}
+        self._digests = {
+            "/v1/predictions": asgi.digest(token),
+            "/v1/outcomes": asgi.digest(feedback_token),
+            "/v1/labels": labels_digest or asgi.digest(token),
+        }
         self._thread = ThreadPoolExecutor(1, "outcomes")
         self._routes: dict[tuple[str, str], _Handler] = {
             ("POST", "/v1/predictions"): self._add_predictions,
@@ -102,8 +107,8 @@ class Collector:
             known = ", ".join(" ".join(route) for route in self._routes)
             raise Refusal(404, f"There is no {scope['method']} {scope['path']} here; there are {known}.")
         headers: Headers = dict(scope["headers"])
-        if token := self._tokens.get(scope["path"]):
-            asgi.require_token(headers, token)
+        if digest := self._digests.get(scope["path"]):
+            asgi.require_digest(headers, digest)
         body = await asgi.read_body(receive, headers, BODY_LIMIT_BYTES)
         return await handler(body if scope["method"] == "POST" else scope["query_string"])
 
@@ -201,13 +206,15 @@ def main(arguments: list[str] | None = None) -> None:
         "--token-file", type=Path, required=True, help="file with the bearer token of predictions and labels"
     )
     parser.add_argument("--feedback-token-file", type=Path, required=True, help="file with that of outcomes")
+    parser.add_argument("--labels-token-sha256", help="digest of the token of labels, where that is another one")
     parser.add_argument(
         "--attribution-window-s", type=float, required=True, help="longest time to an outcome that counts"
     )
     options = parser.parse_args(arguments)
     token, feedback_token = asgi.read_token(options.token_file), asgi.read_token(options.feedback_token_file)
     with OutcomeStore(options.store, options.attribution_window_s) as store:
-        asgi.run(Collector(store, token, feedback_token), options.host, options.port, name="The collector")
+        app = Collector(store, token, feedback_token, options.labels_token_sha256)
+        asgi.run(app, options.host, options.port, name="The collector")
 
 
 if __name__ == "__main__":
