@@ -10,6 +10,7 @@ from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
 from perch.adapters.traffic.gateway import SETTLING_S
 from perch.core.types import Action, Phase
+from perch.errors import PerchError
 from perch.operator.hosted import Hosted, Wish, policy_of
 from perch.rollout import service as service_module
 from perch.settings import ModelService, Spec
@@ -19,8 +20,9 @@ from service_world import FAST, World, register
 class Board:
     """The object's status, in memory."""
 
-    def __init__(self):
+    def __init__(self, standings):
         self.conditions, self.request = {}, None
+        self.load = standings.load
 
     async def note(self, generation, condition):
         told = (condition.status, condition.message)
@@ -42,13 +44,17 @@ class Cluster:
         registry.assign("ad-clicks", Role.BASELINE, 1)
         registry.assign("ad-clicks", Role.CHAMPION, 1)
         self.world = World(registry, folder / "state")
-        self.board, self.told = Board(), []
+        self.board, self.told, self.renewed = Board(self.world.store), [], None
         self.wish = Wish(ModelService(spec=Spec(model="ad-clicks", policy=FAST)), generation=1, request=None)
         self.open()
 
     def open(self):
-        self.hosted = Hosted(SimpleNamespace(service=self.world.service, store=self.board), self.told.append)
+        parts = SimpleNamespace(service=self.world.service, store=self.board, adopt=self.adopt)
+        self.hosted = Hosted(parts, self.told.append)
         self.world.loop.run(self.hosted.open(self.wish))
+
+    async def adopt(self, *, renew):
+        self.renewed = renew
 
     def wants(self, version, **spec):
         declared = ModelService(spec=Spec(model="ad-clicks", version=version, policy=FAST, **spec))
@@ -84,6 +90,34 @@ def test_a_service_that_is_wished_for_serves_its_champion(cluster):
     cluster.run(3)
     assert cluster.board.conditions["Ready"] == ("True", "The champion serves.")
     assert cluster.status.arms == {"stable": 1}
+
+
+def test_a_champion_without_a_pod_is_told_and_so_is_its_return(cluster):
+    cluster.run(1)
+    cluster.world.fleet.kill(1)
+    cluster.run(1)
+    assert cluster.board.conditions["Ready"] == ("False", "No pod of version 1, the champion, is ready.")
+    cluster.world.fleet.revive(1)
+    cluster.run(1)
+    assert cluster.board.conditions["Ready"][0] == "True"
+
+
+def test_a_baseline_that_does_not_exist_is_told_in_a_condition(cluster):
+    cluster.world.service._declared_baseline = 7
+    with pytest.raises(PerchError):
+        cluster.open()
+    status, sentence = cluster.board.conditions["Ready"]
+    assert status == "False"
+    assert "no version 7" in sentence
+
+
+def test_versions_are_brought_up_to_date_but_never_in_mid_rollout(cluster):
+    assert cluster.renewed
+    cluster.wants(2)
+    cluster.run(3)
+    assert cluster.status.rollout == "v2-1"
+    cluster.open()
+    assert not cluster.renewed
 
 
 def test_another_version_than_the_champion_is_released_and_becomes_it(cluster):

@@ -32,10 +32,13 @@ def main() -> int:
         ledgers=asked.ledgers,
         namespace=asked.namespace,
         holder=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
+        watched=tuple(asked.watch),
         token_secret=asked.token_secret,
     )
+    operator = Operator(options, registry)
+    operator.meters.serve(asked.metrics_port)
     kopf.run(
-        registry=handlers(Operator(options, registry)),
+        registry=handlers(operator),
         clusterwide=not asked.watch,
         namespaces=asked.watch,
         standalone=True,
@@ -53,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--watch", action="append", default=[], help="namespace to watch; all without it")
     parser.add_argument("--token-secret", help="secret with the token of the fault switches; none: no faults")
     parser.add_argument("--liveness-port", type=int, default=8081)
+    parser.add_argument("--metrics-port", type=int, default=8082)
     return parser
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,18 @@ from lightkube import AsyncClient, Client
 from pydantic import ValidationError
 
 from perch.adapters.cluster.objects import FIELD_MANAGER, Manifest
-from perch.adapters.fleet.kserve import KServeFleet, PodSource
+from perch.adapters.cluster.seen import Seen
+from perch.adapters.fleet.kserve import KServeFleet
 from perch.adapters.fleet.kserve_resources import Serving
+from perch.adapters.metrics.scrape import ScrapeSource
 from perch.adapters.registry.port import ModelRegistry
 from perch.adapters.traffic.gateway import GatewayRouter, Route
 from perch.core.types import Weights
 from perch.errors import PerchError
 from perch.operator.hosted import REQUEST_ANNOTATION, Hosted, Wish
 from perch.operator.lease import LASTS_S, TRUSTED_S, Lease
-from perch.operator.store import StatusStore
+from perch.operator.meters import Meters
+from perch.operator.store import StatusStore, SupersededError
 from perch.rollout.service import Ports, Service
 from perch.rollout.standing import Standing
 from perch.settings import ModelService, Spec
@@ -50,6 +53,9 @@ class Options:
     """Where the operator itself runs, and its lease stands."""
 
     holder: str
+    watched: tuple[str, ...]
+    """Namespaces of the services that it runs; none: all."""
+
     token_secret: str | None
     """Secret in each service's namespace with the token of the fault switches; `None`: there are none."""
 
@@ -65,6 +71,22 @@ class Operator:
         self.client = AsyncClient(field_manager=FIELD_MANAGER, timeout=timeout)
         self.blocking = Client(field_manager=FIELD_MANAGER, timeout=timeout)
         self.lease = Lease(self.client, options.namespace, options.holder, time.monotonic)
+        self.meters = Meters(self.lease)
+        self._seen = {namespace: Seen.of(self.client, namespace) for namespace in options.watched or ("*",)}
+
+    def seen(self, namespace: str) -> Seen:
+        """What there is in a namespace."""
+        return self._seen.get(namespace) or self._seen["*"]
+
+    def keep(self) -> list[asyncio.Task[None]]:
+        """Hold the lease and watch the cluster, for as long as the tasks live."""
+        return [
+            asyncio.create_task(lasting) for lasting in (self.lease.keep(), *(s.keep() for s in self._seen.values()))
+        ]
+
+    def parts(self, declaration: ModelService, namespace: str, owner: Manifest) -> "Parts":
+        """What a service is made of."""
+        return Parts(self, declaration, namespace, owner)
 
 
 class Parts:
@@ -72,6 +94,7 @@ class Parts:
 
     def __init__(self, operator: Operator, declaration: ModelService, namespace: str, owner: Manifest) -> None:
         options, spec, name = operator.options, declaration.spec, declaration.name
+        self._seen, self._key = operator.seen(namespace), (namespace, name)
         serving = Serving(
             service=name,
             namespace=namespace,
@@ -91,12 +114,25 @@ class Parts:
         def weights(standing: Standing) -> Weights:
             return standing.weights(share)
 
-        self.fleet = KServeFleet(operator.client, serving, operator.registry, owner)
-        self._metrics = PodSource(self.fleet)
+        self._fleet = KServeFleet(operator.client, serving, operator.registry, seen=self._seen, owner=owner)
+        self._metrics = ScrapeSource(self._fleet.sources)
         self.store = StatusStore(operator.client, name, namespace, may_write=operator.lease.check, weights=weights)
-        router = GatewayRouter(operator.blocking, route, owner=owner, may_write=operator.lease.check)
-        ports = Ports(operator.registry, self.fleet, router, self._metrics, self.store)
+        self._router = GatewayRouter(operator.blocking, route, owner=owner, may_write=operator.lease.check)
+        ports = Ports(operator.registry, self._fleet, self._router, self._metrics, self.store)
         self.service = Service(declaration, ports, options.ledgers / namespace / name, notify=_say(namespace, name))
+
+    async def adopt(self, *, renew: bool) -> None:
+        """Take over what runs already; `renew`: for it to be brought up to date."""
+        await self._fleet.adopt(renew=renew)
+
+    async def mend(self) -> AsyncIterator[str]:
+        """Bring back what somebody else changed or took away, a sentence for each."""
+        namespace, name = self._key
+        if self._router.is_foreign(self._seen.routes.of(namespace, name).get(name)):
+            self.service.route_anew()
+            yield f"Somebody else changed HTTPRoute {name} or took it away; it is written again."
+        for version in await self._fleet.mend():
+            yield f"Somebody else took version {version} away; it is made again."
 
     async def close(self) -> None:
         """Close the connections."""
@@ -118,7 +154,13 @@ def handlers(operator: Operator) -> kopf.OperatorRegistry:
         settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
         settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
         settings.posting.level = logging.WARNING
-        memo.lease = asyncio.create_task(operator.lease.keep())
+        memo.tasks = operator.keep()
+
+    @kopf.on.cleanup(registry=registry)
+    async def leave(memo: kopf.Memo, **_: object) -> None:
+        for task in memo.tasks:
+            task.cancel()
+        await operator.lease.give_back()
 
     @kopf.daemon(GROUP, VERSION, PLURAL, registry=registry, cancellation_backoff=5.0, cancellation_timeout=20.0)
     async def serve(
@@ -140,31 +182,43 @@ def handlers(operator: Operator) -> kopf.OperatorRegistry:
 
 
 async def _host(operator: Operator, body: kopf.Body, namespace: str, stopped: kopf.DaemonStopped) -> None:
-    """Run one service until the object goes, the lease is lost, or what is fixed at the start changes."""
+    """Run one service until the object goes, the lease is lost, or what is fixed at the start changes.
+
+    What is fixed waits for the end of a rollout in progress, and so does bringing the versions up to date.
+    """
     wish = wish_of(body)
-    made_with, say = fixed_of(wish), _say(namespace, wish.declaration.name)
-    parts = Parts(operator, wish.declaration, namespace, owner_of(body))
+    name, made_with = wish.declaration.name, fixed_of(wish)
+    say = _say(namespace, name)
+    parts = operator.parts(wish.declaration, namespace, owner_of(body))
     hosted = Hosted(parts, notify=lambda sentence: kopf.warn(body, reason="Refused", message=sentence))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(parts.close)
-        await parts.fleet.adopt()
+        stack.callback(operator.meters.forget, namespace, name)
         await hosted.open(wish)
         stack.push_async_callback(hosted.close)
+        is_outdated = hosted.is_busy
         due = time.monotonic()
         while not stopped and operator.lease.held:
             try:
                 wish = wish_of(body)
-                if not hosted.is_busy and fixed_of(wish) != made_with:
+                is_outdated = is_outdated or fixed_of(wish) != made_with
+                if is_outdated and not hosted.is_busy:
                     return
             except PerchError as error:
                 await hosted.refuse(wish, str(error))
             try:
-                await hosted.step(wish, time.time())
+                with operator.meters.tick():
+                    async for sentence in parts.mend():
+                        kopf.warn(body, reason="Mended", message=sentence)
+                    await hosted.step(wish, time.time())
+            except SupersededError:
+                raise
             except (PerchError, OSError) as error:
                 say(f"A tick failed, and the next one tries again; meanwhile no canary gets more traffic. {error}")
             except Exception as error:  # noqa: BLE001  the next tick must come whatever happens in this one
                 say(f"A tick failed, which is a fault of Perch's: {error!r}. No canary gets more traffic meanwhile.")
                 _log.exception("A tick failed.")
+            operator.meters.tell(namespace, name, parts.store.told, parts.service.weights.canary)
             due = max(due + TICK_S, time.monotonic())
             await stopped.wait(due - time.monotonic())
 

@@ -56,6 +56,10 @@ class Parts(Protocol):
     service: Service
     store: StatusStore
 
+    async def adopt(self, *, renew: bool) -> None:
+        """Take over what runs already; `renew`: for it to be brought up to date."""
+        ...
+
     async def close(self) -> None:
         """Close the connections."""
         ...
@@ -65,6 +69,7 @@ class Hosted:
     """Ticks one service and follows its object's wishes."""
 
     def __init__(self, parts: Parts, notify: Callable[[str], None]) -> None:
+        self._parts = parts
         self._service = parts.service
         self._store = parts.store
         self._notify = notify
@@ -74,16 +79,29 @@ class Hosted:
         self._not_before_s = 0.0
 
     async def open(self, wish: Wish) -> None:
-        """Bring up what ran when the service was last closed; raises as `Service.open` does."""
-        await self._service.open()
+        """Bring up what ran when the service was last closed; raises as `Service.open` does, and tells it, too.
+
+        In mid-rollout nothing is brought up to date: a version whose pods change is not the one that was compared.
+        """
+        try:
+            standing = await self._store.load()
+            await self._parts.adopt(renew=standing is None or not standing.rolling)
+            await self._service.open()
+        except PerchError as error:
+            await self._tell(wish, READY, "False", "NotServing", str(error))
+            raise
         self._wished, self._tried = wish.declaration.spec.version, self._service.last_tried
-        await self._tell(wish, READY, "True", "Serving", "The champion serves.")
 
     async def step(self, wish: Wish, now_s: float) -> None:
         """Follow the wish and tick once. What a person got wrong is told in a condition, and stops nothing."""
         request = await self._follow_request(wish, now_s)
         self._follow_version(wish, now_s)
         await self._service.tick(now_s)
+        if self._service.serves:
+            await self._tell(wish, READY, "True", "Serving", "The champion serves.")
+        else:
+            sentence = f"No pod of version {self._service.champion}, the champion, is ready."
+            await self._tell(wish, READY, "False", "ChampionDown", sentence)
         if request is not None:  # only now: what is not recorded yet would be lost with the process
             await self._store.acknowledge(request)
 

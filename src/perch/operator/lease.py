@@ -7,6 +7,7 @@ never compare clocks: one that waits takes the lease when it has not seen it cha
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -75,6 +76,17 @@ class Lease:
             except Exception:  # noqa: BLE001  whatever an API server answers: the next try must come
                 _log.exception("The lease was not renewed.")
             await asyncio.sleep(RENEW_S)
+
+    async def give_back(self) -> None:
+        """Let another operator have it at once; one that cannot be told waits until it has run out."""
+        if not self.held:
+            return
+        self._trusted_until_s = float("-inf")
+        with contextlib.suppress(PlatformError), calling("give the operator's lease back"):
+            found = await self._client.get(LeaseObject, _NAME, namespace=self._namespace)
+            if found.spec is not None and found.spec.holderIdentity == self._holder:
+                found.spec.holderIdentity = ""
+                await self._client.replace(found, field_manager=FIELD_MANAGER)
 
     async def _ask(self, now_s: float) -> bool:
         """Try once to take or renew it; whether we hold it now."""

@@ -6,19 +6,30 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lightkube import AsyncClient
+from lightkube.core.exceptions import ApiError
 from lightkube.types import PatchType
 from pydantic import ValidationError
 
 from perch.adapters.cluster.objects import FIELD_MANAGER, ModelServiceObject, calling
 from perch.core.types import Weights
-from perch.errors import RolloutError
+from perch.errors import PlatformError, RolloutError
 from perch.operator.reporting import told, unpacked
 from perch.rollout.standing import Standing
 from perch.settings.status import Condition, ModelServiceStatus
 
+_CONFLICT = 409
+
+
+class SupersededError(PlatformError):
+    """Somebody else wrote what only we should: what we know is not what stands there."""
+
 
 class StatusStore:
-    """A `StandingStore` in the status of one ModelService object."""
+    """A `StandingStore` in the status of one ModelService object.
+
+    Each write names the version of the object that it was made for. When it was another's write of the status that
+    came between, ours is refused: an operator that slept while another took over changes nothing.
+    """
 
     def __init__(
         self,
@@ -44,19 +55,12 @@ class StatusStore:
         self._may_write = may_write
         self._weights = weights
         self._status = ModelServiceStatus.model_validate({"observedGeneration": 0})
+        self._version: str | None = None
         self._writing = asyncio.Lock()
 
     async def load(self) -> Standing | None:
         """See `StandingStore.load`."""
-        with calling(f"read ModelService {self._name}"):
-            found = await self._client.get(ModelServiceObject, self._name, namespace=self._namespace)
-        kept: Mapping[str, Any] = found.get("status") or {}
-        try:
-            self._status = ModelServiceStatus.model_validate({"observedGeneration": 0, **kept})
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise RolloutError(f"The status of ModelService {self._name} is not ours at {where}: clear it.") from None
+        self._status, self._version = await self._read()
         return unpacked(self._status.engine) if self._status.engine else None
 
     async def save(self, standing: Standing) -> None:
@@ -93,22 +97,59 @@ class StatusStore:
         """The last request that was taken on."""
         return self._status.request
 
+    @property
+    def told(self) -> ModelServiceStatus:
+        """The status as it was last written."""
+        return self._status
+
+    async def _read(self) -> tuple[ModelServiceStatus, str]:
+        """The status, and the version of the object that has it."""
+        with calling(f"read ModelService {self._name}"):
+            found = await self._client.get(ModelServiceObject, self._name, namespace=self._namespace)
+        kept: Mapping[str, Any] = found.get("status") or {}
+        try:
+            status = ModelServiceStatus.model_validate({"observedGeneration": 0, **kept})
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise RolloutError(f"The status of ModelService {self._name} is not ours at {where}: clear it.") from None
+        return status, found["metadata"]["resourceVersion"]
+
     async def _write(self, status: ModelServiceStatus) -> None:
         if status == self._status:
             return
+        while not await self._replace(status):
+            found, self._version = await self._read()
+            if found != self._status:
+                raise SupersededError(
+                    f"The status of ModelService {self._name} was written by somebody else; it is read again."
+                )
+        self._status = status
+
+    async def _replace(self, status: ModelServiceStatus) -> bool:
+        """Write the status; whether the object was still the one that we know."""
         self._may_write()
         # Fields that have become empty are named as such: a merge would keep them.
-        patch = {"status": status.model_dump(by_alias=True, mode="json")}
+        patch = {
+            "metadata": {"resourceVersion": self._version},
+            "status": status.model_dump(by_alias=True, mode="json"),
+        }
         with calling(f"write the status of ModelService {self._name}"):
-            await self._client.patch(
-                ModelServiceObject.Status,
-                self._name,
-                patch,
-                namespace=self._namespace,
-                patch_type=PatchType.MERGE,
-                field_manager=FIELD_MANAGER,
-            )
-        self._status = status
+            try:
+                written = await self._client.patch(
+                    ModelServiceObject.Status,
+                    self._name,
+                    patch,
+                    namespace=self._namespace,
+                    patch_type=PatchType.MERGE,
+                    field_manager=FIELD_MANAGER,
+                )
+            except ApiError as error:
+                if error.status.code == _CONFLICT:
+                    return False
+                raise
+        self._version = written["metadata"]["resourceVersion"]
+        return True
 
 
 def now_utc() -> datetime:

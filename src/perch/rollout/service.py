@@ -226,6 +226,16 @@ class Service:
         return self._standing.champion
 
     @property
+    def serves(self) -> bool:
+        """Whether the champion runs, as far as is known."""
+        return self._standing.champion not in self._ports.fleet.down()
+
+    @property
+    def weights(self) -> Weights:
+        """Where the traffic belongs."""
+        return self._standing.weights(self._baseline_share)
+
+    @property
     def last_tried(self) -> int | None:
         """The version of the rollout in progress, or of the last one."""
         return self._standing.attempt.version if self._standing.attempt else None
@@ -280,6 +290,10 @@ class Service:
         if after.done:
             self._notify(f"Rollout {after.name} has ended. {after.sentence}")
         return decision
+
+    def route_anew(self) -> None:
+        """Have the next tick write the route, for somebody else changed it."""
+        self._routed = None
 
     def status(self) -> Status:
         """Where the service stands."""

@@ -21,6 +21,9 @@ FIELD_MANAGER: Final = "perch"
 
 SERVICE_LABEL: Final = "perch.dev/service"
 VERSION_LABEL: Final = "perch.dev/version"
+FINGERPRINT_LABEL: Final = "perch.dev/fingerprint"
+"""Of what a version is run with: another one means that it is not up to date."""
+
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 
 LIVE_PORT: Final = 80

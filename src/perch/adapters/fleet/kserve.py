@@ -6,8 +6,6 @@ What a version's object says stands in `kserve_resources`; here it is written, w
 import asyncio
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from lightkube import AsyncClient
@@ -24,11 +22,11 @@ from perch.adapters.cluster.objects import (
     InferenceService,
     Manifest,
     calling,
+    is_ours,
 )
+from perch.adapters.cluster.seen import Pod, Seen
 from perch.adapters.fleet.kserve_resources import PORT, Serving, inference_service, object_name, version_service
-from perch.adapters.metrics.scrape import ScrapeSource
 from perch.adapters.registry.port import ModelRegistry
-from perch.core.types import Counts
 from perch.errors import PlatformError
 from perch.signals.observe import source_name
 
@@ -36,27 +34,14 @@ READY_TIMEOUT_S: Final = 240.0
 
 _POLL_S = 0.5
 _NOT_FOUND = 404
-_ENDED = {"Succeeded", "Failed"}  # their addresses may be another pod's by now
 _STUCK = {"CrashLoopBackOff", "ErrImagePull", "ErrImageNeverPull", "ImagePullBackOff", "CreateContainerConfigError"}
-
-
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """A pod of a version."""
-
-    name: str
-    version: int
-    address: str
-    """`host:port`; empty before it has one."""
-
-    is_ready: bool
 
 
 class KServeFleet:
     """A `Fleet` of InferenceServices."""
 
     def __init__(
-        self, client: AsyncClient, serving: Serving, registry: ModelRegistry, owner: Manifest | None = None
+        self, client: AsyncClient, serving: Serving, registry: ModelRegistry, *, seen: Seen, owner: Manifest
     ) -> None:
         """Make a fleet; `adopt` finds what runs already.
 
@@ -64,58 +49,89 @@ class KServeFleet:
             client: Of the API server.
             serving: How versions are run.
             registry: Knows the digest of each version.
+            seen: What there is in the cluster.
             owner: Reference to the object with which the versions are to go.
         """
         self._client = client
         self._serving = serving
         self._registry = registry
+        self._seen = seen
         self._owner = owner
         self._versions: set[int] = set()
-        self._pods: tuple[Pod, ...] = ()
+        self._outdated: set[int] = set()
+        self._noticed: set[int] = set()
 
-    async def adopt(self) -> None:
-        """Take over the versions that run already. Raises `PlatformError` when the API server does not answer."""
-        serving = self._serving
-        selector: dict[str, Any] = {SERVICE_LABEL: serving.service}
-        with calling(f"list the versions of {serving.service}"):
-            listed = self._client.list(InferenceService, namespace=serving.namespace, labels=selector)
-            self._versions = {int(one["metadata"]["labels"][VERSION_LABEL]) async for one in listed}
-        await self.refresh()
+    async def adopt(self, *, renew: bool) -> None:
+        """Take over the versions that run already.
 
-    async def refresh(self) -> None:
-        """Look at the pods. Raises `PlatformError` when the API server does not answer."""
-        serving = self._serving
-        selector: dict[str, Any] = {SERVICE_LABEL: serving.service}
-        with calling(f"list the pods of {serving.service}"):
-            self._pods = tuple(
-                [
-                    _pod(one)
-                    async for one in self._client.list(PodObject, namespace=serving.namespace, labels=selector)
-                    if one.status is not None and one.status.phase not in _ENDED
-                ]
-            )
+        Args:
+            renew: Have `start` bring those up to date that would be run otherwise by now, pod by pod.
+        """
+        await self._seen.listed()
+        there = self._there()
+        self._versions = set(there)
+        self._outdated = {v for v, made in there.items() if renew and made != self._serving.fingerprint}
 
     async def start(self, version: int) -> None:
-        """See `Fleet.start`. Returns when the version's Deployment is available; one that does not come up is gone."""
-        if version in self._versions:
+        """See `Fleet.start`. Returns when all its pods are up to date; one that does not come up is gone."""
+        if version in self._versions - self._outdated:
             return
         try:
-            await self._start(version)
+            await self._apply(version)
+            await self._await_ready(version)
         except BaseException:
-            await self.stop(version)
+            if version not in self._versions:
+                await self.stop(version)
             raise
         self._versions.add(version)
+        self._outdated.discard(version)
 
-    async def _start(self, version: int) -> None:
-        registered = await asyncio.to_thread(self._registry.get, self._serving.model, version)
-        runs, leads = inference_service(self._serving, registered), version_service(self._serving, version)
-        if self._owner is not None:
-            for manifest in (runs, leads):
-                manifest["metadata"]["ownerReferences"] = [self._owner]
-        with calling(f"run version {version} of {self._serving.service}"):
+    async def mend(self) -> Collection[int]:
+        """Make again what somebody else has taken away, without waiting for it; the versions that were mended.
+
+        Raises:
+            PlatformError: the API server does not answer, or refuses; the next call tries again.
+        """
+        there = self._there().keys()
+        lost = (self._versions & self._noticed) - there
+        for version in lost:
+            await self._apply(version)
+        self._noticed = (self._noticed - lost) | there  # one that is lost is looked for only when it was seen again
+        return lost
+
+    def _there(self) -> Mapping[int, str]:
+        """The versions of which all objects exist, and what they were made with."""
+        namespace, service = self._serving.namespace, self._serving.service
+        led = self._seen.services.of(namespace, service)
+        running = self._seen.versions.of(namespace, service)
+        return {version.number: version.fingerprint for name, version in running.items() if name in led}
+
+    async def _apply(self, version: int) -> None:
+        serving = self._serving
+        registered = await asyncio.to_thread(self._registry.get, serving.model, version)
+        leads, runs = version_service(serving, version), inference_service(serving, registered)
+        for manifest in (leads, runs):
+            manifest["metadata"]["ownerReferences"] = [self._owner]
+        with calling(f"run version {version} of {serving.service}"):
+            for kind in (ServiceObject, InferenceService):
+                await self._check_ours(kind, object_name(serving.service, version))
             await self._client.apply(cast("ServiceObject", ServiceObject.from_dict(leads)), force=True)
             await self._client.apply(InferenceService.from_dict(runs), force=True)
-        await self._await_ready(version)
+
+    async def _check_ours(self, kind: type[Any], name: str) -> None:
+        """Raise `PlatformError` when an object of that name was made by somebody else."""
+        serving = self._serving
+        try:
+            found = await self._client.get(kind, name, namespace=serving.namespace)
+        except ApiError as error:
+            if error.status.code == _NOT_FOUND:
+                return
+            raise
+        if not is_ours({"labels": found.metadata.labels}, serving.service):
+            raise PlatformError(
+                f"{kind.__name__} {name} in {serving.namespace} was not made by Perch. Rename the ModelService, or "
+                f"delete it."
+            )
 
     async def stop(self, version: int) -> None:
         """See `Fleet.stop`. The pods finish their requests within their grace period."""
@@ -141,8 +157,12 @@ class KServeFleet:
                     raise
 
     def down(self) -> Collection[int]:
-        """Versions of which no pod was ready at the last look."""
+        """Versions of which no pod is ready."""
         return self._versions - {pod.version for pod in self._pods if pod.is_ready}
+
+    @property
+    def _pods(self) -> Collection[Pod]:
+        return self._seen.pods.of(self._serving.namespace, self._serving.service).values()
 
     def endpoints(self) -> Mapping[int, str]:
         """The Service of each version."""
@@ -154,7 +174,7 @@ class KServeFleet:
 
     def sources(self) -> Mapping[str, str]:
         """Address of each pod that has one, by its name as a source."""
-        return {source_name(pod.version, pod.name): pod.address for pod in self._pods if pod.address}
+        return {source_name(pod.version, pod.name): f"{pod.host}:{PORT}" for pod in self._pods if pod.host}
 
     async def _await_ready(self, version: int) -> None:
         deadline, serving = time.monotonic() + READY_TIMEOUT_S, self._serving
@@ -162,7 +182,7 @@ class KServeFleet:
         while time.monotonic() < deadline:
             with calling(f"look at version {version} of {serving.service}"):
                 found = await self._client.get(InferenceService, name, namespace=serving.namespace)
-            if _is_ready(found):
+            if _is_ready(found) and self._is_renewed(version):
                 return
             trouble = await self._trouble(version)
             await asyncio.sleep(_POLL_S)
@@ -171,48 +191,17 @@ class KServeFleet:
             f"See `kubectl describe inferenceservice {name}` and the logs of its pods."
         )
 
+    def _is_renewed(self, version: int) -> bool:
+        """Whether it has pods, all of them up to date."""
+        made = {pod.fingerprint for pod in self._pods if pod.version == version and pod.is_ready}
+        return made == {self._serving.fingerprint}
+
     async def _trouble(self, version: int) -> str:
         selector: dict[str, Any] = {SERVICE_LABEL: self._serving.service, VERSION_LABEL: str(version)}
         with calling(f"list the pods of version {version}"):
             listed = self._client.list(PodObject, namespace=self._serving.namespace, labels=selector)
             pods = [pod async for pod in listed]
         return "; ".join(why for pod in pods for why in _why_not_ready(pod)) or "its pods are still starting"
-
-
-class PodSource:
-    """A `MetricsSource` that asks each pod of a fleet, as it stands at that moment."""
-
-    def __init__(self, fleet: KServeFleet) -> None:
-        self._fleet = fleet
-        self._scrape = ScrapeSource(fleet.sources)
-
-    async def read(self) -> Mapping[str, Mapping[str, Counts] | None]:
-        """See `MetricsSource.read`. While the API server is away, the pods that were known last are asked."""
-        with suppress(PlatformError):
-            await self._fleet.refresh()
-        return await self._scrape.read()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._scrape.close()
-
-
-def _label(found: Mapping[str, str] | None, name: str) -> str:
-    return (found or {}).get(name, "0")
-
-
-def _pod(found: PodObject) -> Pod:
-    status, metadata = found.status, found.metadata
-    assert status is not None
-    assert metadata is not None
-    conditions = {one.type: one.status for one in status.conditions or []}
-    is_going = metadata.deletionTimestamp is not None
-    return Pod(
-        name=metadata.name or "",
-        version=int(_label(metadata.labels, VERSION_LABEL)),
-        address=f"{status.podIP}:{PORT}" if status.podIP else "",
-        is_ready=conditions.get("Ready") == "True" and not is_going,
-    )
 
 
 def _is_ready(found: Mapping[str, Any]) -> bool:

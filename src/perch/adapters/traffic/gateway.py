@@ -30,7 +30,7 @@ SETTLING_S: Final = 10.0
 REQUEST_TIMEOUT: Final = "10s"
 
 _POLL_S = 0.05
-_NOT_FOUND = 404
+_NOT_FOUND, _CONFLICT = 404, 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ class GatewayRouter:
         self._route = route
         self._owner = owner
         self._may_write = may_write
+        self._written: int | None = None
 
     def route(self, endpoints: Mapping[Arm, str], weights: Weights) -> None:
         """See `TrafficRouter.route`. Endpoints are `SERVICE.NAMESPACE:PORT`; all are in the route's namespace.
@@ -87,19 +88,40 @@ class GatewayRouter:
                 is not accepted.
         """
         units = checked(endpoints, weights)
-        before = self._read()
-        if before is not None and not is_ours(before["metadata"], self._route.service):
-            raise PlatformError(
-                f"HTTPRoute {self._route.service} in {self._route.namespace} was not made by Perch. "
-                "Rename the ModelService, or delete that route."
-            )
         manifest = self._route.manifest
         manifest["metadata"]["ownerReferences"] = [self._owner]
         manifest["spec"]["rules"] = [rule(endpoints, units, round(weights.mirror * WHOLE))]
-        self._may_write()
-        with calling(f"change the weights of {self._route.service}"):
-            applied = self._client.apply(HTTPRoute.from_dict(manifest), force=True)
-        self._await_accepted(applied["metadata"]["generation"])
+        self._written = self._write(manifest)
+        self._await_accepted(self._written)
+
+    def _write(self, manifest: Manifest) -> int:
+        """Write the route; its new generation.
+
+        It names the version that it replaces, so that it is refused when somebody wrote since: the gateway's
+        controller, as a rule, but perhaps an operator that took over while this one slept. So each try asks anew.
+        """
+        for last in (False, False, True):
+            before = self._read()
+            if before is not None and not is_ours(before["metadata"], self._route.service):
+                raise PlatformError(
+                    f"HTTPRoute {self._route.service} in {self._route.namespace} was not made by Perch. "
+                    "Rename the ModelService, or delete that route."
+                )
+            manifest["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"] if before else None
+            self._may_write()
+            with calling(f"change the weights of {self._route.service}"):
+                try:
+                    applied = self._client.apply(HTTPRoute.from_dict(manifest), force=True)
+                except ApiError as error:
+                    if last or error.status.code != _CONFLICT:
+                        raise
+                else:
+                    return int(applied["metadata"]["generation"])
+        raise AssertionError("the last try returns or raises")
+
+    def is_foreign(self, generation: int | None) -> bool:
+        """Whether a route of this generation, `None` where there is none, was written by somebody else since."""
+        return self._written is not None and (generation is None or generation > self._written)
 
     def weights(self) -> Weights:
         """See `TrafficRouter.weights`. Without any route yet, the default ones."""
