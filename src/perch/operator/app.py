@@ -169,6 +169,7 @@ def handlers(operator: Operator) -> kopf.OperatorRegistry:
         assert namespace is not None
         while not stopped:
             if not operator.lease.held:
+                operator.meters.forget(namespace, name)
                 await stopped.wait(_WAIT_S)
                 continue
             try:
@@ -176,7 +177,9 @@ def handlers(operator: Operator) -> kopf.OperatorRegistry:
             except PerchError as error:
                 _say(namespace, name)(str(error))
                 kopf.warn(body, reason="NotServing", message=str(error))
+                operator.meters.tell_not_served(namespace, name)
                 await stopped.wait(_RETRY_S)
+        operator.meters.forget(namespace, name)
 
     return registry
 
@@ -194,6 +197,7 @@ async def _host(operator: Operator, body: kopf.Body, namespace: str, stopped: ko
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(parts.close)
         stack.callback(operator.meters.forget, namespace, name)
+        operator.meters.promise(namespace, name, made_with.slo)
         await hosted.open(wish)
         stack.push_async_callback(hosted.close)
         is_outdated = hosted.is_busy
@@ -218,7 +222,8 @@ async def _host(operator: Operator, body: kopf.Body, namespace: str, stopped: ko
             except Exception as error:  # noqa: BLE001  the next tick must come whatever happens in this one
                 say(f"A tick failed, which is a fault of Perch's: {error!r}. No canary gets more traffic meanwhile.")
                 _log.exception("A tick failed.")
-            operator.meters.tell(namespace, name, parts.store.told, parts.service.weights.canary)
+            weight, e_value = parts.service.weights.canary, parts.service.e_value
+            operator.meters.tell(namespace, name, parts.store.told, canary_weight=weight, e_value=e_value)
             due = max(due + TICK_S, time.monotonic())
             await stopped.wait(due - time.monotonic())
 

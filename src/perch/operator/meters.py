@@ -10,6 +10,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
 
+from perch.core.policy import Slo
 from perch.operator.lease import Lease
 from perch.operator.reporting import READY
 from perch.settings.status import ModelServiceStatus
@@ -22,6 +23,7 @@ class Meters:
 
     def __init__(self, lease: Lease) -> None:
         self._registry = registry = CollectorRegistry()
+        self._of_services: list[Gauge] = []
         held = Gauge("perch_operator_lease_held", "Whether this operator may write.", registry=registry)
         held.set_function(lambda: lease.held)
         self._ticks = Histogram(
@@ -30,22 +32,17 @@ class Meters:
             buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10),
             registry=registry,
         )
-        self._ready = Gauge(
-            "perch_modelservice_ready", "Whether the champion serves.", labelnames=_SERVICE, registry=registry
-        )
-        self._weight = Gauge(
-            "perch_modelservice_canary_weight",
-            "The canary's share of the traffic.",
-            labelnames=_SERVICE,
-            registry=registry,
-        )
-        self._phase = Gauge(
-            "perch_modelservice_phase",
-            "1 for the phase that a service is in.",
-            labelnames=(*_SERVICE, "phase"),
-            registry=registry,
-        )
-        self._phases: dict[tuple[str, str], str] = {}
+        self._ready = self._gauge("ready", "Whether the champion serves.")
+        self._weight = self._gauge("canary_weight", "The canary's share of the traffic.")
+        self._evidence = self._gauge("evidence", "Odds, to 1, that the canary harms; 1 without a rollout.")
+        self._phase = self._gauge("phase", "1 for the phase that a service is in.", "phase")
+        self._error_rate = self._gauge("slo_error_rate", "The share of requests that may fail.")
+        self._latency = self._gauge("slo_latency_seconds", "What 99 of 100 requests are answered within.")
+
+    def _gauge(self, name: str, promise: str, *further: str) -> Gauge:
+        gauge = Gauge(f"perch_modelservice_{name}", promise, (*_SERVICE, *further), registry=self._registry)
+        self._of_services.append(gauge)
+        return gauge
 
     def serve(self, port: int) -> None:
         """Answer `/metrics` from a thread; Prometheus asks from outside the pod."""
@@ -60,21 +57,27 @@ class Meters:
         finally:
             self._ticks.observe(time.perf_counter() - began_s)
 
-    def tell(self, namespace: str, name: str, status: ModelServiceStatus, canary_weight: float) -> None:
+    def promise(self, namespace: str, name: str, slo: Slo) -> None:
+        """Tell what a service's users were promised."""
+        self._error_rate.labels(namespace, name).set(slo.error_rate)
+        self._latency.labels(namespace, name).set(slo.latency_p99_ms / 1000)
+
+    def tell(
+        self, namespace: str, name: str, status: ModelServiceStatus, *, canary_weight: float, e_value: float
+    ) -> None:
         """Tell where a service stands."""
         ready = {one.type: one.status for one in status.conditions}.get(READY)
         self._ready.labels(namespace, name).set(ready == "True")
         self._weight.labels(namespace, name).set(canary_weight)
-        before = self._phases.get((namespace, name))
-        if before is not None and before != status.phase:
-            self._phase.remove(namespace, name, before)
-        self._phases[namespace, name] = status.phase
+        self._evidence.labels(namespace, name).set(e_value)
+        self._phase.remove_by_labels({"namespace": namespace, "name": name})
         self._phase.labels(namespace, name, status.phase).set(1)
+
+    def tell_not_served(self, namespace: str, name: str) -> None:
+        """Tell that a service is not run at all, for its object or the cluster does not let it."""
+        self._ready.labels(namespace, name).set(0)
 
     def forget(self, namespace: str, name: str) -> None:
         """Tell no more of a service."""
-        phase = self._phases.pop((namespace, name), None)
-        if phase is not None:
-            self._ready.remove(namespace, name)
-            self._weight.remove(namespace, name)
-            self._phase.remove(namespace, name, phase)
+        for gauge in self._of_services:
+            gauge.remove_by_labels({"namespace": namespace, "name": name})

@@ -236,6 +236,12 @@ class Service:
         return self._standing.weights(self._baseline_share)
 
     @property
+    def e_value(self) -> float:
+        """Evidence that the canary harms; 1 while no rollout is in progress."""
+        attempt = self._standing.attempt
+        return attempt.e_value if attempt and self._standing.rolling else 1.0
+
+    @property
     def last_tried(self) -> int | None:
         """The version of the rollout in progress, or of the last one."""
         return self._standing.attempt.version if self._standing.attempt else None

@@ -1,0 +1,72 @@
+"""What the operator tells Prometheus of the services that it runs."""
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+from prometheus_client import generate_latest
+
+from perch.core.policy import Slo
+from perch.operator.meters import Meters
+from perch.operator.reporting import READY, condition
+from perch.settings.status import ModelServiceStatus
+
+
+@pytest.fixture
+def meters():
+    return Meters(SimpleNamespace(held=True))
+
+
+def shown(meters):
+    """The page's series of services, without their common start and labels."""
+    lines = generate_latest(meters._registry).decode().splitlines()
+    of_services = [line for line in lines if line.startswith("perch_modelservice_")]
+    return {
+        line.removeprefix("perch_modelservice_").replace('name="ads",namespace="shop"', "ads") for line in of_services
+    }
+
+
+def status(phase, *, ready="True"):
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    told = condition(READY, "", status=ready, reason="Serving", generation=1, since=since)
+    return ModelServiceStatus.model_validate({"observedGeneration": 1, "phase": phase, "conditions": [told]})
+
+
+def test_a_service_is_told_of_with_its_promise_its_weight_its_evidence_and_one_phase(meters):
+    meters.promise("shop", "ads", Slo(error_rate=0.02, latency_p99_ms=50))
+    meters.tell("shop", "ads", status("shadow"), canary_weight=0, e_value=1)
+    meters.tell("shop", "ads", status("ramp"), canary_weight=0.1, e_value=2.5)
+    assert shown(meters) == {
+        "slo_error_rate{ads} 0.02",
+        "slo_latency_seconds{ads} 0.05",
+        "ready{ads} 1.0",
+        "canary_weight{ads} 0.1",
+        "evidence{ads} 2.5",
+        'phase{ads,phase="ramp"} 1.0',
+    }
+
+
+def test_a_service_that_is_not_run_is_not_ready(meters):
+    meters.tell_not_served("shop", "ads")
+    assert shown(meters) == {"ready{ads} 0.0"}
+
+
+def test_a_champion_that_is_down_is_not_ready(meters):
+    meters.tell("shop", "ads", status("serving", ready="False"), canary_weight=0, e_value=1)
+    assert "ready{ads} 0.0" in shown(meters)
+
+
+def test_what_is_forgotten_leaves_no_series_and_the_others_alone(meters):
+    for name in ("ads", "news"):
+        meters.promise("shop", name, Slo())
+        meters.tell("shop", name, status("ramp"), canary_weight=0.1, e_value=1)
+    before = shown(meters)
+    meters.forget("shop", "ads")
+    assert shown(meters) == {line for line in before if "ads" not in line} != before
+
+
+def test_the_lease_is_asked_for_at_each_look():
+    lease = SimpleNamespace(held=True)
+    meters = Meters(lease)
+    lease.held = False
+    assert b"perch_operator_lease_held 0.0" in generate_latest(meters._registry)
