@@ -18,7 +18,7 @@ export DO_NOT_TRACK := 1
 pytest = $(RUN)/pytest -q $(1) $(2) || $(RUN)/pytest -q --last-failed --last-failed-no-failures none $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train up down status test test-quick test-cluster lint types layers format bench-decisions bench-engine images lock clean
+.PHONY: help install demo train up down status test test-quick test-cluster lint types layers format bench-decisions bench-engine images cluster-up cluster-down doctor lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*##' '{printf "  \033[36m%-16s\033[0m%s\n", $$1, $$2}'
@@ -91,6 +91,19 @@ image-%:
 	$(DOCKER) build $(if $(PLATFORM),--platform $(PLATFORM)) $(BUILD_FLAGS) \
 		--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg UV_VERSION=$(UV_VERSION) \
 		--file images/$*/Dockerfile --tag $(if $(REGISTRY),$(REGISTRY)/)perch-$*:$(VERSION) .
+
+# CLUSTER=existing means a cluster that is there: CONTEXT names it, or else you are asked about the current one.
+cluster = $(if $(CONTEXT),--context '$(CONTEXT)',$(if $(filter existing,$(CLUSTER)),--existing)) \
+	$(if $(NAMESPACE),--namespace '$(NAMESPACE)') $(if $(YES),--yes)
+
+cluster-up: install  ## Make a kind cluster with Perch in it (CLUSTER=existing CONTEXT=name: only Perch; YES=1 SET='key=value')
+	$(RUN)/perch cluster up $(cluster) $(if $(SET),--set '$(SET)')
+
+cluster-down: install  ## Delete the kind cluster (CLUSTER=existing CONTEXT=name: take Perch out)
+	$(RUN)/perch cluster down $(cluster)
+
+doctor: install  ## Say what a kind cluster, or the cluster CONTEXT=name, lacks, and how to mend it
+	$(RUN)/perch doctor $(if $(CONTEXT),--context '$(CONTEXT)')
 
 lock:  ## Renew uv.lock
 	$(UV) lock

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from perch.cli import policy, rollout
+from perch.cli import cluster, policy, rollout
 from perch.cli.options import Declaration, Folder, console, declared
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(policy.app, name="policy")
+app.add_typer(cluster.app, name="cluster")
 
 
 @app.command()
@@ -135,6 +136,18 @@ def loadtest(declaration: Declaration, folder: Folder) -> None:
     from perch.cli.load import prove
 
     prove(declared(declaration), folder)
+
+
+@app.command()
+def doctor(
+    context: Annotated[
+        str | None, typer.Option(help="Kube context of a cluster to look into; without it, what a kind cluster needs.")
+    ] = None,
+) -> None:
+    """Say what is there, what is not, and how to mend it; exits with 7 when something needed is wrong."""
+    from perch.cli.doctor import examine
+
+    examine(context)
 
 
 @app.command()
