@@ -1,5 +1,7 @@
 """What the objects of a version say to a cluster."""
 
+from dataclasses import replace
+
 import pytest
 
 from perch.adapters.fleet.kserve_resources import Serving, inference_service, version_service
@@ -67,10 +69,22 @@ def test_kserve_makes_a_plain_deployment_of_the_wanted_size_and_no_route():
 
 def test_faults_can_be_switched_only_where_a_token_is_mounted(predictor):
     assert "--allow-faults" not in predictor["containers"][0]["args"]
-    with_token = Serving(**{name: getattr(SERVING, name) for name in SERVING.__slots__} | {"token_secret": "faults"})
-    told = inference_service(with_token, VERSION)["spec"]["predictor"]
+    told = inference_service(replace(SERVING, token_secret="faults"), VERSION)["spec"]["predictor"]
     assert "--allow-faults" in told["containers"][0]["args"]
     assert {"name": "token", "secret": {"secretName": "faults"}} in told["volumes"]
+
+
+def test_predictions_are_told_with_a_token_that_opens_nothing_else(predictor):
+    assert "--collector" not in predictor["containers"][0]["args"]
+    collecting = replace(SERVING, collector_url="http://ads-collector.shop.svc:8090")
+    told = inference_service(collecting, VERSION)["spec"]["predictor"]
+    args = told["containers"][0]["args"]
+    assert args[args.index("--collector") + 1] == collecting.collector_url
+    mounted = {one["name"]: one["mountPath"] for one in told["containers"][0]["volumeMounts"]}
+    assert args[args.index("--collector-token-file") + 1] == f"{mounted['collector']}/token"
+    (secret,) = (one["secret"] for one in told["volumes"] if one["name"] == "collector")
+    assert secret == {"secretName": "ads-collector", "items": [{"key": "token", "path": "token"}]}
+    assert "collector" not in {one["name"] for one in told["initContainers"][0]["volumeMounts"]}
 
 
 def test_the_service_leads_live_requests_and_copies_to_different_ports_of_the_same_pods():

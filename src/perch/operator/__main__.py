@@ -10,6 +10,7 @@ from pathlib import Path
 
 import kopf
 
+from perch.adapters.labels.collector_resources import Volume
 from perch.adapters.registry.mlflow import MlflowRegistry
 from perch.errors import PerchError
 from perch.operator.app import Operator, Options, handlers
@@ -34,6 +35,7 @@ def main() -> int:
         holder=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
         watched=tuple(asked.watch),
         token_secret=asked.token_secret,
+        outcomes=Volume(asked.outcomes_size, asked.outcomes_storage_class) if asked.outcomes_size else None,
     )
     operator = Operator(options, registry)
     operator.meters.serve(asked.metrics_port)
@@ -55,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--namespace", default=os.environ.get("POD_NAMESPACE", "perch"), help="where the lease stands")
     parser.add_argument("--watch", action="append", default=[], help="namespace to watch; all without it")
     parser.add_argument("--token-secret", help="secret with the token of the fault switches; none: no faults")
+    parser.add_argument("--outcomes-size", help="volume of each service's collector, such as 2Gi; none: no collectors")
+    parser.add_argument("--outcomes-storage-class", help="of that volume; the cluster's default without it")
     parser.add_argument("--liveness-port", type=int, default=8081)
     parser.add_argument("--metrics-port", type=int, default=8082)
     return parser

@@ -14,15 +14,18 @@ import kopf
 from lightkube import AsyncClient, Client
 from pydantic import ValidationError
 
+from perch import asgi
 from perch.adapters.cluster.objects import FIELD_MANAGER, Manifest
 from perch.adapters.cluster.seen import Seen
 from perch.adapters.fleet.kserve import KServeFleet
 from perch.adapters.fleet.kserve_resources import Serving
+from perch.adapters.labels.cluster import ClusterLabels
+from perch.adapters.labels.collector_resources import Collecting, Volume
 from perch.adapters.metrics.scrape import ScrapeSource
 from perch.adapters.registry.port import ModelRegistry
 from perch.adapters.traffic.gateway import GatewayRouter, Route
 from perch.core.types import Weights
-from perch.errors import PerchError
+from perch.errors import PerchError, PlatformError
 from perch.operator.hosted import REQUEST_ANNOTATION, Hosted, Wish
 from perch.operator.lease import LASTS_S, TRUSTED_S, Lease
 from perch.operator.meters import Meters
@@ -58,6 +61,9 @@ class Options:
 
     token_secret: str | None
     """Secret in each service's namespace with the token of the fault switches; `None`: there are none."""
+
+    outcomes: Volume | None
+    """What each service's collector keeps outcomes on; `None`: there are no collectors, and so no labels."""
 
 
 class Operator:
@@ -95,6 +101,14 @@ class Parts:
     def __init__(self, operator: Operator, declaration: ModelService, namespace: str, owner: Manifest) -> None:
         options, spec, name = operator.options, declaration.spec, declaration.name
         self._seen, self._key = operator.seen(namespace), (namespace, name)
+        hostname = spec.cluster.hostname or f"{name}.{namespace}.perch"
+        route = Route(name, namespace, spec.cluster.gateway, hostname)
+        self._labels: ClusterLabels | None = None
+        if options.outcomes is not None:
+            window_s = spec.attribution_window_s
+            collecting = Collecting(name, namespace, options.image, window_s, options.outcomes)
+            token, may_write = labels_token(options.ledgers, namespace, name), operator.lease.check
+            self._labels = ClusterLabels(operator.client, collecting, route, token, owner=owner, may_write=may_write)
         serving = Serving(
             service=name,
             namespace=namespace,
@@ -106,9 +120,8 @@ class Parts:
             cpu=spec.cluster.cpu,
             memory=spec.cluster.memory,
             token_secret=options.token_secret,
+            collector_url=self._labels.collector_url if self._labels else None,
         )
-        hostname = spec.cluster.hostname or f"{name}.{namespace}.perch"
-        route = Route(name, namespace, spec.cluster.gateway, hostname)
         share = spec.policy.baseline_share
 
         def weights(standing: Standing) -> Weights:
@@ -118,11 +131,13 @@ class Parts:
         self._metrics = ScrapeSource(self._fleet.sources)
         self.store = StatusStore(operator.client, name, namespace, may_write=operator.lease.check, weights=weights)
         self._router = GatewayRouter(operator.blocking, route, owner=owner, may_write=operator.lease.check)
-        ports = Ports(operator.registry, self._fleet, self._router, self._metrics, self.store)
+        ports = Ports(operator.registry, self._fleet, self._router, self._metrics, self.store, self._labels)
         self.service = Service(declaration, ports, options.ledgers / namespace / name, notify=_say(namespace, name))
 
     async def adopt(self, *, renew: bool) -> None:
         """Take over what runs already; `renew`: for it to be brought up to date."""
+        if self._labels is not None:
+            await self._labels.open(_say(*self._key))
         await self._fleet.adopt(renew=renew)
 
     async def mend(self) -> AsyncIterator[str]:
@@ -137,6 +152,8 @@ class Parts:
     async def close(self) -> None:
         """Close the connections."""
         await self._metrics.close()
+        if self._labels is not None:
+            await self._labels.close()
 
 
 def handlers(operator: Operator) -> kopf.OperatorRegistry:
@@ -246,6 +263,18 @@ def wish_of(body: Mapping[str, Any]) -> Wish:
         raise PerchError(f"ModelService {metadata['name']} cannot be meant: {where}: {first['msg']}.") from None
     request = (metadata.get("annotations") or {}).get(REQUEST_ANNOTATION)
     return Wish(declaration, metadata["generation"], request)
+
+
+def labels_token(folder: Path, namespace: str, name: str) -> str:
+    """The operator's own token for the labels of a service, kept apart from the ledgers, which people fetch.
+
+    Raises:
+        PlatformError: it cannot be kept.
+    """
+    try:
+        return asgi.read_token(asgi.keep_token(folder / ".labels-tokens" / namespace / name))
+    except OSError as error:
+        raise PlatformError(f"The token of labels cannot be kept in {folder} ({error.strerror}); mend it.") from None
 
 
 def fixed_of(wish: Wish) -> Spec:

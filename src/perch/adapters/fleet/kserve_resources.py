@@ -19,20 +19,15 @@ from perch.adapters.cluster.objects import (
     Manifest,
     labels,
 )
+from perch.adapters.cluster.restricted import LOCKED_DOWN, POD_SECURITY
+from perch.adapters.labels.collector_resources import PREDICTIONS_KEY, collector_name
 from perch.adapters.registry.port import ModelVersion
 
 PORT: Final = 8080
 _MIRROR_TARGET: Final = 8081
 
-
-_USER = 10_001  # of the images
 _PACKAGE = "/model/package"
 _MOUNTS = [{"name": "model", "mountPath": "/model"}, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108  a volume
-_LOCKED_DOWN = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "capabilities": {"drop": ["ALL"]},
-}
 _LIFE = {
     "ports": [{"name": "http1", "containerPort": PORT, "protocol": "TCP"}],
     "startupProbe": {
@@ -73,6 +68,9 @@ class Serving:
 
     token_secret: str | None = None
     """Secret with a `token` that opens the fault switches; `None`: faults cannot be switched."""
+
+    collector_url: str | None = None
+    """Who is told each prediction; `None`: nobody."""
 
     @property
     def fingerprint(self) -> str:
@@ -135,34 +133,39 @@ def _predictor(serving: Serving, version: ModelVersion) -> Manifest:
         "requests": {"cpu": serving.cpu, "memory": serving.memory},
         "limits": {"memory": serving.memory},
     }
-    common = {"image": serving.image, "resources": resources, "securityContext": _LOCKED_DOWN, "volumeMounts": _MOUNTS}
-    volumes: list[Manifest] = [{"name": "model", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}]
+    common = {"image": serving.image, "resources": resources, "securityContext": LOCKED_DOWN, "volumeMounts": _MOUNTS}
+    secrets = dict(_secrets(serving))
     server: Manifest = {
         **common,
         "name": "kserve-container",
         "args": list(_serve_arguments(serving, version)),
+        "volumeMounts": [*_MOUNTS, *({"name": one, "mountPath": f"/{one}", "readOnly": True} for one in secrets)],
         **_LIFE,
     }
-    if serving.token_secret:
-        volumes.append({"name": "token", "secret": {"secretName": serving.token_secret}})
-        server["volumeMounts"] = [*_MOUNTS, {"name": "token", "mountPath": "/token", "readOnly": True}]
     return {
         "minReplicas": serving.replicas,
         "maxReplicas": serving.replicas,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 30,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "fsGroup": _USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": POD_SECURITY,
         "initContainers": [{**common, "name": "fetch", "command": list(_fetch_command(serving, version))}],
         "containers": [server],
-        "volumes": volumes,
+        "volumes": [
+            {"name": "model", "emptyDir": {}},
+            {"name": "tmp", "emptyDir": {}},
+            *({"name": one, "secret": secret} for one, secret in secrets.items()),
+        ],
     }
+
+
+def _secrets(serving: Serving) -> Iterator[tuple[str, Manifest]]:
+    """Volumes of tokens, by their names. Of the collector's Secret the pods see what opens it for predictions."""
+    if serving.token_secret:
+        yield "token", {"secretName": serving.token_secret}
+    if serving.collector_url:
+        items = [{"key": PREDICTIONS_KEY, "path": "token"}]
+        yield "collector", {"secretName": collector_name(serving.service), "items": items}
 
 
 def _fetch_command(serving: Serving, version: ModelVersion) -> Iterator[str]:
@@ -178,3 +181,5 @@ def _serve_arguments(serving: Serving, version: ModelVersion) -> Iterator[str]:
     yield from ("--slo-latency-ms", str(serving.slo_latency_ms))
     if serving.token_secret:
         yield from ("--token-file", "/token/token", "--allow-faults")
+    if serving.collector_url:
+        yield from ("--collector", serving.collector_url, "--collector-token-file", "/collector/token")

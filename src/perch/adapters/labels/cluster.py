@@ -1,0 +1,146 @@
+"""Reads labels from a collector that it runs in the cluster, and leads the route's `/feedback` to it.
+
+The operator may create Secrets and read none: it makes the tokens of predictions and outcomes, and forgets them. What
+it asks for labels with is a token of its own, of which the collector is told the digest.
+
+The way for outcomes is a route of its own. In the route that splits the traffic, a collector that is missing would be a
+backend that does not resolve, the gateway would not accept the route, and weights could not be changed.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from lightkube import AsyncClient
+from lightkube.core.exceptions import ApiError
+from lightkube.resources.apps_v1 import StatefulSet
+from lightkube.resources.core_v1 import Secret
+from lightkube.resources.core_v1 import Service as ServiceObject
+
+from perch import asgi
+from perch.adapters.cluster.objects import HTTPRoute, Manifest, calling
+from perch.adapters.labels.collector_resources import PORT, Collecting, collector_service, secret, stateful_set
+from perch.adapters.labels.http import HttpLabels
+from perch.adapters.traffic.gateway import REQUEST_TIMEOUT, Route
+from perch.errors import PlatformError
+from perch.signals.labels import Arrivals, Comparison, Cursor
+
+FEEDBACK_PATH: Final = "/feedback"
+
+_INTERVAL_S = 60.0
+_CONFLICT = 409
+
+
+class ClusterLabels:
+    """A `LabelSource` that keeps the collector of one service running."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        collecting: Collecting,
+        route: Route,
+        token: str,
+        *,
+        owner: Manifest,
+        may_write: Callable[[], None],
+    ) -> None:
+        """Make a source whose collector does not run yet; `open` makes it.
+
+        Args:
+            client: Of the API server.
+            collecting: What is to run.
+            route: The gateway and the host at which applications tell outcomes.
+            token: Opens the collector for labels.
+            owner: Reference to the object with which all of it is to go.
+            may_write: Raises `PlatformError` when another operator writes.
+        """
+        self._client = client
+        self._collecting = collecting
+        self._route = route
+        self._digest = asgi.digest(token)
+        self._owner = owner
+        self._may_write = may_write
+        self._labels = HttpLabels(collecting.url, token)
+        self._keeping: asyncio.Task[None] | None = None
+
+    @property
+    def collector_url(self) -> str:
+        """Who is to be told predictions."""
+        return self._collecting.url
+
+    async def since(self, comparison: Comparison, cursor: Cursor) -> Arrivals | None:
+        """See `LabelSource.since`."""
+        return await self._labels.since(comparison, cursor)
+
+    async def open(self, notify: Callable[[str], None]) -> None:
+        """Run the collector, and keep it as it is to be, whatever somebody else changes or takes away.
+
+        Returns after the first try, so that pods find their token. A try that fails is told, and stops nothing:
+        rollouts go on without labels.
+        """
+        await self._try(notify)
+        self._keeping = asyncio.create_task(self._keep(notify))
+
+    async def close(self) -> None:
+        """Leave the collector as it is, and close the connections."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        await self._labels.close()
+
+    async def _keep(self, notify: Callable[[str], None]) -> None:
+        while True:
+            await asyncio.sleep(_INTERVAL_S)
+            await self._try(notify)
+
+    async def _try(self, notify: Callable[[str], None]) -> None:
+        try:
+            await self.apply()
+        except PlatformError as error:
+            notify(f"The collector is not as it should be, so labels may be missing. {error}")
+
+    async def apply(self) -> None:
+        """Make what is missing and mend what differs; raises `PlatformError` when the API server refuses or is away."""
+        await self._create_secret()
+        collecting = self._collecting
+        for kind, manifest in (
+            (ServiceObject, collector_service(collecting)),
+            (StatefulSet, stateful_set(collecting, self._digest)),
+            (HTTPRoute, feedback_route(self._route, collecting)),
+        ):
+            self._may_write()
+            with calling(f"run the collector of {collecting.service}"):
+                await self._client.apply(self._owned(kind, manifest), force=True)
+
+    async def _create_secret(self) -> None:
+        """Make the tokens, unless they are there: ours of before, or somebody's own."""
+        self._may_write()
+        with calling(f"make the tokens of {self._collecting.service}'s collector"):
+            try:
+                await self._client.create(self._owned(Secret, secret(self._collecting)))
+            except ApiError as error:
+                if error.status.code != _CONFLICT:
+                    raise
+
+    def _owned(self, kind: Any, manifest: Manifest) -> Any:  # noqa: ANN401  any resource of lightkube's
+        manifest["metadata"]["ownerReferences"] = [self._owner]
+        return kind.from_dict(manifest)
+
+
+def feedback_route(route: Route, collecting: Collecting) -> Manifest:
+    """The route on which outcomes are told; nothing else of the collector is reached by it.
+
+    Its name has a dot, so that it is no ModelService's.
+    """
+    manifest = route.manifest
+    manifest["metadata"]["name"] = f"{route.service}.feedback"
+    rewrite = {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/v1/outcomes"}}
+    manifest["spec"]["rules"] = [
+        {
+            "matches": [{"path": {"type": "Exact", "value": FEEDBACK_PATH}}],
+            "filters": [{"type": "URLRewrite", "urlRewrite": rewrite}],
+            "backendRefs": [{"name": collecting.name, "port": PORT}],
+            "timeouts": {"request": REQUEST_TIMEOUT},
+        }
+    ]
+    return manifest

@@ -1,0 +1,153 @@
+"""What the objects say that collect the outcomes of one service in a cluster.
+
+Each service has a collector of its own, in its namespace: what it keeps, for how long and who may write to it are the
+service's, and go with it. A StatefulSet runs it, as there must never be two writers of one store. It runs the serving
+image, which its node has anyway.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from perch import asgi
+from perch.adapters.cluster.objects import SERVICE_LABEL, Manifest, labels
+from perch.adapters.cluster.restricted import LOCKED_DOWN, POD_SECURITY
+
+PORT: Final = 8090
+
+PREDICTIONS_KEY: Final = "token"
+"""Of the Secret: what opens the collector for predictions."""
+
+FEEDBACK_KEY: Final = "feedback-token"
+"""Of the Secret: what opens it for outcomes, and so the route's `/feedback`."""
+
+_MOUNTS = [
+    {"name": "data", "mountPath": "/data"},
+    {"name": "token", "mountPath": "/token", "readOnly": True},
+    {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  a volume
+]
+_HEALTHY = {"httpGet": {"path": "/healthz", "port": PORT}}
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """Where a collector keeps its store."""
+
+    size: str
+    """As Kubernetes' quantity. A request, and each copy of one, takes about 200 bytes for two attribution windows."""
+
+    storage_class: str | None
+    """`None`: the cluster's default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collecting:
+    """How the outcomes of one service are collected."""
+
+    service: str
+    namespace: str
+    image: str
+    """With `perch.signals.collector` in it: the serving image."""
+
+    attribution_window_s: float
+    volume: Volume
+
+    @property
+    def name(self) -> str:
+        """Of the StatefulSet, the Service and the Secret."""
+        return collector_name(self.service)
+
+    @property
+    def url(self) -> str:
+        """Where it answers in the cluster."""
+        return f"http://{self.name}.{self.namespace}.svc:{PORT}"
+
+
+def collector_name(service: str) -> str:
+    """Name of what collects a service's outcomes. It is no version's name, as those end in a number."""
+    return f"{service}-collector"
+
+
+def secret(collecting: Collecting) -> Manifest:
+    """Random tokens: for predictions, which the serving pods mount, and for outcomes, which applications are given."""
+    tokens = {PREDICTIONS_KEY: asgi.new_token(), FEEDBACK_KEY: asgi.new_token()}
+    return {**_object(collecting, "v1", "Secret"), "type": "Opaque", "stringData": tokens}
+
+
+def collector_service(collecting: Collecting) -> Manifest:
+    """The Service that leads to the collector."""
+    ports = [{"name": "http", "port": PORT, "targetPort": PORT}]
+    return {**_object(collecting, "v1", "Service"), "spec": {"selector": _pods(collecting), "ports": ports}}
+
+
+def stateful_set(collecting: Collecting, labels_digest: str) -> Manifest:
+    """Runs the collector. Its volume goes with it, and it goes with the ModelService.
+
+    Args:
+        collecting: What is collected.
+        labels_digest: Digest of the token that opens it for labels, see `asgi.digest`.
+    """
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": collecting.volume.size}},
+    }
+    if collecting.volume.storage_class:
+        claim["storageClassName"] = collecting.volume.storage_class
+    spec = {
+        "replicas": 1,
+        "serviceName": collecting.name,
+        "selector": {"matchLabels": _pods(collecting)},
+        "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Retain"},
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
+        "template": _pod(collecting, labels_digest),
+    }
+    return {**_object(collecting, "apps/v1", "StatefulSet"), "spec": spec}
+
+
+def _object(collecting: Collecting, version: str, kind: str) -> Manifest:
+    metadata = {"name": collecting.name, "namespace": collecting.namespace, "labels": labels(collecting.service)}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata}
+
+
+def _pods(collecting: Collecting) -> dict[str, str]:
+    return {"app.kubernetes.io/name": "perch-collector", "app.kubernetes.io/instance": collecting.service}
+
+
+def _pod(collecting: Collecting, labels_digest: str) -> Manifest:
+    annotations = {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(PORT),
+        "prometheus.io/path": "/metrics",
+    }
+    container = {
+        "name": "collector",
+        "image": collecting.image,
+        "command": list(_command(collecting, labels_digest)),
+        "ports": [{"name": "http", "containerPort": PORT}],
+        "startupProbe": {**_HEALTHY, "periodSeconds": 1, "failureThreshold": 120},
+        "readinessProbe": {**_HEALTHY, "periodSeconds": 5, "timeoutSeconds": 2},
+        "livenessProbe": {**_HEALTHY, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "192Mi"}},
+        "securityContext": LOCKED_DOWN,
+        "volumeMounts": _MOUNTS,
+    }
+    spec = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": POD_SECURITY,
+        "containers": [container],
+        "volumes": [
+            {"name": "token", "secret": {"secretName": collecting.name, "defaultMode": 0o440}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+        ],
+    }
+    told = {**_pods(collecting), SERVICE_LABEL: collecting.service}
+    return {"metadata": {"labels": told, "annotations": annotations}, "spec": spec}
+
+
+def _command(collecting: Collecting, labels_digest: str) -> Iterator[str]:
+    yield from ("python", "-m", "perch.signals.collector")
+    yield from ("--host", "0.0.0.0", "--port", str(PORT), "--store", "/data/outcomes.sqlite")  # noqa: S104  in a pod
+    yield from ("--token-file", f"/token/{PREDICTIONS_KEY}", "--feedback-token-file", f"/token/{FEEDBACK_KEY}")
+    yield from ("--labels-token-sha256", labels_digest)
+    yield from ("--attribution-window-s", f"{collecting.attribution_window_s:g}")

@@ -1,0 +1,97 @@
+"""What the objects of a collector say to a cluster."""
+
+import pytest
+
+from perch import asgi
+from perch.adapters.labels.cluster import feedback_route
+from perch.adapters.labels.collector_resources import Collecting, Volume, collector_service, secret, stateful_set
+from perch.adapters.traffic.gateway import Route
+from perch.signals import collector
+
+COLLECTING = Collecting("ads", "shop", "perch-serving:1", 1800.0, Volume("2Gi", None))
+ROUTE = Route("ads", "shop", "kserve/kserve-ingress-gateway", "ads.shop.perch")
+DIGEST = asgi.digest("of-labels")
+
+
+@pytest.fixture
+def runs():
+    return stateful_set(COLLECTING, DIGEST)["spec"]
+
+
+def test_a_pod_fits_the_restricted_standard(runs):
+    pod = runs["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    (container,) = pod["containers"]
+    assert (container["securityContext"]["allowPrivilegeEscalation"]) is False
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert set(container["resources"]) == {"requests", "limits"}
+
+
+def test_it_is_run_with_what_the_collector_takes(runs, monkeypatch):
+    """Read by the collector's own parser; the volumes of the files are mounted."""
+    (container,) = runs["template"]["spec"]["containers"]
+    started = {}
+
+    def serve(app, host, *ports, **_):
+        started.update(app=app, listens=(host, *ports))
+
+    monkeypatch.setattr(collector.asgi, "run", serve)
+    monkeypatch.setattr(collector.asgi, "read_token", str)
+    monkeypatch.setattr(collector, "OutcomeStore", FakeStore)
+    assert container["command"][:3] == ["python", "-m", "perch.signals.collector"]
+    collector.main(container["command"][3:])
+    assert started["listens"] == ("0.0.0.0", 8090)
+    assert started["app"]._digests == {
+        "/v1/predictions": asgi.digest("/token/token"),
+        "/v1/outcomes": asgi.digest("/token/feedback-token"),
+        "/v1/labels": DIGEST,
+    }
+    assert (str(FakeStore.path), FakeStore.window_s) == ("/data/outcomes.sqlite", 1800.0)
+    assert {"/data", "/token"} < {one["mountPath"] for one in container["volumeMounts"]}
+
+
+class FakeStore:
+    def __init__(self, path, window_s):
+        FakeStore.path, FakeStore.window_s = path, window_s
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def test_there_is_one_writer_whose_volume_goes_with_it(runs):
+    assert runs["replicas"] == 1
+    (claim,) = runs["volumeClaimTemplates"]
+    assert claim["spec"] == {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}}
+    assert runs["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Delete"
+    fast = Collecting("ads", "shop", "perch-serving:1", 1800.0, Volume("2Gi", "fast"))
+    assert stateful_set(fast, DIGEST)["spec"]["volumeClaimTemplates"][0]["spec"]["storageClassName"] == "fast"
+
+
+def test_each_secret_has_tokens_of_its_own():
+    one, other = secret(COLLECTING)["stringData"], secret(COLLECTING)["stringData"]
+    assert one.keys() == {"token", "feedback-token"}
+    assert len({*one.values(), *other.values()}) == 4
+
+
+def test_the_service_leads_to_the_pod(runs):
+    told = collector_service(COLLECTING)
+    assert told["spec"]["selector"].items() <= runs["template"]["metadata"]["labels"].items()
+    assert COLLECTING.url == f"http://{told['metadata']['name']}.shop.svc:{told['spec']['ports'][0]['port']}"
+
+
+def test_applications_reach_outcomes_and_nothing_else_under_the_services_host():
+    told = feedback_route(ROUTE, COLLECTING)
+    assert told["metadata"]["name"] == "ads.feedback"
+    assert told["spec"]["hostnames"] == ROUTE.manifest["spec"]["hostnames"]
+    (rule,) = told["spec"]["rules"]
+    assert rule["matches"] == [{"path": {"type": "Exact", "value": "/feedback"}}]
+    (rewrite,) = rule["filters"]
+    assert rewrite["urlRewrite"]["path"] == {"type": "ReplaceFullPath", "replaceFullPath": "/v1/outcomes"}
+    assert rule["backendRefs"] == [{"name": "ads-collector", "port": 8090}]
