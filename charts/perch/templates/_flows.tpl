@@ -15,7 +15,7 @@
 - {from: gateway, to: collector, ports: [8090/TCP]}  # outcomes
 - {from: operator, to: collector, ports: [8090/TCP]}  # labels
 - {from: prometheus, to: collector, ports: [8090/TCP]}
-- {from: prometheus, to: operator, ports: [8081/TCP]}
+- {from: prometheus, to: operator, ports: [8082/TCP]}
 {{- end }}
 
 {{/* Both ends of the flows: who they are, and whose pods: the chart's, those of the services, or foreign ones. */}}

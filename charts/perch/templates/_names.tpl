@@ -5,6 +5,13 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
+{{- define "perch.monitoringLabels" -}}
+{{ include "perch.labels" . }}
+{{- with .Values.monitoring.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{/* Name of what may stand beside that of another release. */}}
 {{- define "perch.scoped" -}}
 {{ .Release.Namespace }}-{{ .Release.Name }}
