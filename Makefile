@@ -18,7 +18,7 @@ export DO_NOT_TRACK := 1
 pytest = $(RUN)/pytest -q $(1) $(2) || $(RUN)/pytest -q --last-failed --last-failed-no-failures none $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train up down status test test-quick test-cluster lint types layers format bench-decisions bench-engine images cluster-up cluster-down doctor lock clean
+.PHONY: help install demo train up down status test test-quick test-cluster lint types layers format bench-decisions bench-engine images cluster-up cluster-down doctor footprint lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*##' '{printf "  \033[36m%-16s\033[0m%s\n", $$1, $$2}'
@@ -104,6 +104,9 @@ cluster-down: install  ## Delete the kind cluster (CLUSTER=existing CONTEXT=name
 
 doctor: install  ## Say what a kind cluster, or the cluster CONTEXT=name, lacks, and how to mend it
 	$(RUN)/perch doctor $(if $(CONTEXT),--context '$(CONTEXT)')
+
+footprint: install  ## Measure what a cluster with Perch in it takes (CONTEXT=name NAMESPACE=perch)
+	@$(RUN)/perch cluster footprint $(if $(CONTEXT),--context '$(CONTEXT)') $(if $(NAMESPACE),--namespace '$(NAMESPACE)')
 
 lock:  ## Renew uv.lock
 	$(UV) lock

@@ -8,7 +8,7 @@ import typer
 from perch.cli import doctor
 from perch.cli.options import console
 from perch.errors import PlatformError, UsageError
-from perch.install import stages
+from perch.install import footprint, stages
 from perch.install.checkout import Checkout
 from perch.install.commands import Cluster, current_context, server_of
 from perch.install.perch_chart import PerchChart
@@ -37,7 +37,7 @@ def up(target: Cluster | None, namespace: str, settings: tuple[str, ...], *, yes
     """Bring up what is not there yet, and keep how long it took."""
     checkout = Checkout.find()
     perch = PerchChart(checkout.perch_chart, namespace, settings)
-    cluster = target or Cluster(f"kind-{checkout.kind['name']}")
+    cluster = target or Cluster(_kind_context(checkout))
     _examine(checkout, target)
     if target is not None:
         _ask(f"Install Perch into namespace {namespace} of {target.context} ({server_of(target.context)})?", yes=yes)
@@ -67,6 +67,28 @@ def down(target: Cluster | None, namespace: str, *, yes: bool) -> None:
     _ask(f"Remove Perch from {target.context}, with every ModelService in {where} and what serves it?", yes=yes)
     perch.remove(target, console.print)
     console.print("Removed; nothing of Perch is left there.")
+
+
+def measure(context: str | None, namespace: str, window_s: float) -> None:
+    """Print what the cluster takes; how long its stages took is told where it was brought up from here."""
+    checkout = Checkout.find()
+    cluster = Cluster(context or _kind_context(checkout))
+    if not server_of(cluster.context):
+        raise PlatformError(f"There is no kube context {cluster.context!r}. `kubectl config get-contexts` lists them.")
+    found = footprint.measure(cluster, footprint.parts(checkout, namespace), window_s)
+    console.print(footprint.table(found, _minutes(cluster)), markup=False, highlight=False, soft_wrap=True)
+
+
+def _minutes(cluster: Cluster) -> list[tuple[str, float]]:
+    if not _TIMINGS.is_file():
+        return []
+    kept = json.loads(_TIMINGS.read_text(encoding="utf-8"))
+    ours = kept["stages"] if kept["context"] == cluster.context else []
+    return [(stage["stage"], stage["seconds"] / 60) for stage in ours if stage["installed"]]
+
+
+def _kind_context(checkout: Checkout) -> str:
+    return f"kind-{checkout.kind['name']}"
 
 
 def _examine(checkout: Checkout, target: Cluster | None) -> None:

@@ -44,3 +44,15 @@ def down(context: Context = None, existing: Existing = False, namespace: Namespa
 
     target = bring_up.chosen(context, existing=existing, yes=yes)
     bring_up.down(target, namespace, yes=yes)
+
+
+@app.command()
+def footprint(
+    context: Context = None,
+    namespace: Namespace = "perch",
+    seconds: Annotated[float, typer.Option(help="Window over which processors are measured.", min=1.0)] = 60.0,
+) -> None:
+    """Measure what a cluster with Perch in it takes, as a Markdown table."""
+    from perch.cli import bring_up
+
+    bring_up.measure(context, namespace, seconds)
