@@ -33,7 +33,7 @@ def status(phase, *, ready="True"):
 
 
 def test_a_service_is_told_of_with_its_promise_its_weight_its_evidence_and_one_phase(meters):
-    meters.promise("shop", "ads", Slo(error_rate=0.02, latency_p99_ms=50))
+    meters.begin("shop", "ads", Slo(error_rate=0.02, latency_p99_ms=50))
     meters.tell("shop", "ads", status("shadow"), canary_weight=0, e_value=1)
     meters.tell("shop", "ads", status("ramp"), canary_weight=0.1, e_value=2.5)
     assert shown(meters) == {
@@ -51,6 +51,11 @@ def test_a_service_that_is_not_run_is_not_ready(meters):
     assert shown(meters) == {"ready{ads} 0.0"}
 
 
+def test_a_service_that_begins_is_not_ready_until_it_is_told_to_be(meters):
+    meters.begin("shop", "ads", Slo())
+    assert "ready{ads} 0.0" in shown(meters)
+
+
 def test_a_champion_that_is_down_is_not_ready(meters):
     meters.tell("shop", "ads", status("serving", ready="False"), canary_weight=0, e_value=1)
     assert "ready{ads} 0.0" in shown(meters)
@@ -58,7 +63,7 @@ def test_a_champion_that_is_down_is_not_ready(meters):
 
 def test_what_is_forgotten_leaves_no_series_and_the_others_alone(meters):
     for name in ("ads", "news"):
-        meters.promise("shop", name, Slo())
+        meters.begin("shop", name, Slo())
         meters.tell("shop", name, status("ramp"), canary_weight=0.1, e_value=1)
     before = shown(meters)
     meters.forget("shop", "ads")

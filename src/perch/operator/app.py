@@ -213,8 +213,7 @@ async def _host(operator: Operator, body: kopf.Body, namespace: str, stopped: ko
     hosted = Hosted(parts, notify=lambda sentence: kopf.warn(body, reason="Refused", message=sentence))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(parts.close)
-        stack.callback(operator.meters.forget, namespace, name)
-        operator.meters.promise(namespace, name, made_with.slo)
+        operator.meters.begin(namespace, name, made_with.slo)
         await hosted.open(wish)
         stack.push_async_callback(hosted.close)
         is_outdated = hosted.is_busy

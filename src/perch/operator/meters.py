@@ -57,8 +57,9 @@ class Meters:
         finally:
             self._ticks.observe(time.perf_counter() - began_s)
 
-    def promise(self, namespace: str, name: str, slo: Slo) -> None:
-        """Tell what a service's users were promised."""
+    def begin(self, namespace: str, name: str, slo: Slo) -> None:
+        """Tell what a service's users were promised, and that it does not serve yet."""
+        self.tell_not_served(namespace, name)
         self._error_rate.labels(namespace, name).set(slo.error_rate)
         self._latency.labels(namespace, name).set(slo.latency_p99_ms / 1000)
 
