@@ -18,7 +18,7 @@ export DO_NOT_TRACK := 1
 pytest = $(RUN)/pytest -q $(1) $(2) || $(RUN)/pytest -q --last-failed --last-failed-no-failures none $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train up down status test test-quick test-cluster lint types layers format bench-decisions bench-engine images cluster-up cluster-down doctor footprint lock clean
+.PHONY: help install demo train canary market loadtest break up down status test test-quick test-cluster lint types layers format bench-decisions bench-engine images cluster-up cluster-down doctor footprint render lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*##' '{printf "  \033[36m%-16s\033[0m%s\n", $$1, $$2}'
@@ -35,8 +35,24 @@ install: .venv/.installed  ## Install everything into .venv
 demo: install  ## See a good model promoted and bad ones come home, on this machine, in under four minutes
 	$(RUN)/perch demo
 
-train: install  ## Train a baseline and a challenger on a simulated market
-	$(RUN)/perch train
+# Where a service runs: on this machine, or on the cluster that CONTEXT names.
+ON := $(if $(CONTEXT),--context '$(CONTEXT)') $(if $(NAMESPACE),--namespace '$(NAMESPACE)') $(if $(FILE),--file '$(FILE)')
+
+train: install  ## Train a baseline and a challenger on a simulated market (CONTEXT=name NAMESPACE=name: for that cluster)
+	$(RUN)/perch train $(ON)
+
+canary: install  ## Release a version and watch it (VERSION=2)
+	$(RUN)/perch rollout start $(ON) $(if $(VERSION),--version '$(VERSION)')
+	$(RUN)/perch status --watch $(ON)
+
+market: install  ## Send the traffic of the simulated market for five minutes
+	$(RUN)/perch market $(ON)
+
+loadtest: install  ## Prove the declared SLO under the declared load
+	$(RUN)/perch loadtest $(ON)
+
+break: install  ## Break the canary on purpose (FAULT=errors, latency, constant, skew, silence, or none; VERSION=1: that version)
+	$(RUN)/perch break '$(or $(FAULT),errors)' $(ON) $(if $(VERSION),--version '$(VERSION)')
 
 up: install  ## Start the local platform
 	$(RUN)/perch up
@@ -45,7 +61,7 @@ down: install  ## Stop the local platform and everything it started
 	$(RUN)/perch down
 
 status: install  ## Say where the service and its rollout stand
-	$(RUN)/perch status
+	$(RUN)/perch status $(ON)
 
 test: lint types layers  ## All tests that need no cluster
 	$(call pytest,-n 2 --dist worksteal,-m "not e2e and not cluster")
@@ -83,14 +99,14 @@ DOCKER ?= docker
 REGISTRY ?=
 PLATFORM ?=
 BUILD_FLAGS ?=
-VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+TAG := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 
 images: image-serving image-operator image-mlflow  ## Build the images (REGISTRY=ghcr.io/you PLATFORM=linux/arm64 DOCKER=podman)
 
 image-%:
 	$(DOCKER) build $(if $(PLATFORM),--platform $(PLATFORM)) $(BUILD_FLAGS) \
 		--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --build-arg UV_VERSION=$(UV_VERSION) \
-		--file images/$*/Dockerfile --tag $(if $(REGISTRY),$(REGISTRY)/)perch-$*:$(VERSION) .
+		--file images/$*/Dockerfile --tag $(if $(REGISTRY),$(REGISTRY)/)perch-$*:$(TAG) .
 
 # CLUSTER=existing means a cluster that is there: CONTEXT names it, or else you are asked about the current one.
 cluster = $(if $(CONTEXT),--context '$(CONTEXT)',$(if $(filter existing,$(CLUSTER)),--existing)) \
@@ -107,6 +123,20 @@ doctor: install  ## Say what a kind cluster, or the cluster CONTEXT=name, lacks,
 
 footprint: install  ## Measure what a cluster with Perch in it takes (CONTEXT=name NAMESPACE=perch)
 	@$(RUN)/perch cluster footprint $(if $(CONTEXT),--context '$(CONTEXT)') $(if $(NAMESPACE),--namespace '$(NAMESPACE)')
+
+HELM ?= helm
+MANIFESTS ?= manifests
+rendered = $(HELM) template perch charts/perch --namespace perch --kube-version $(KUBERNETES_VERSION) --no-hooks
+
+render:  ## Write the chart's objects into manifests/, for kustomize
+	$(HELM) show crds charts/perch > $(MANIFESTS)/base/crds.yaml
+	$(rendered) --set networkPolicies.enabled=false > $(MANIFESTS)/base/perch.yaml
+	$(rendered) --show-only templates/network-policies.yaml > $(MANIFESTS)/components/network-policies/perch.yaml
+	$(rendered) --show-only templates/services-namespaces.yaml --set 'operator.watch={services}' \
+		> $(MANIFESTS)/services-namespace/perch.yaml
+	$(rendered) --show-only templates/monitoring.yaml --set monitoring.podMonitors=true,monitoring.rules=true \
+		--set monitoring.dashboards=true,monitoring.labels.release=kube-prometheus-stack \
+		> $(MANIFESTS)/components/kube-prometheus-stack/perch.yaml
 
 lock:  ## Renew uv.lock
 	$(UV) lock

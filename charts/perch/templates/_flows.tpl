@@ -79,7 +79,11 @@ api-server:
 {{- $flow := . -}}
 {{- range $direction, $sides := dict "in" (list .to .from) "out" (list .from .to) -}}
 {{- $ours := get $ends (first $sides) | default dict -}}
-{{- $peer := omit (get $ends (last $sides) | default dict) "in" -}}
+{{- $theirs := get $ends (last $sides) | default dict -}}
+{{- $peer := omit $theirs "in" -}}
+{{- if and (eq (get $ours "in" | default "") "services") (eq (get $theirs "in" | default "") "services") -}}
+{{- $peer = omit $peer "namespaceSelector" -}}  {{/* of the same namespace */}}
+{{- end -}}
 {{- if eq (get $ours "in" | default "") $in }}
 ---
 apiVersion: networking.k8s.io/v1
