@@ -20,6 +20,7 @@ from pydantic.alias_generators import to_camel
 
 from perch import errors
 from perch.cli.app import app
+from perch.cli.where import choose
 from perch.core import policy
 from perch.core.policy import _INTERVALS, _UNBOUNDED
 from perch.settings import ModelService, schema
@@ -156,6 +157,10 @@ def declaration() -> str:
 # --- the command line -----------------------------------------------------------------------------------------------
 
 
+_WHERE = set(inspect.signature(choose).parameters) - {"declaration"}
+"""Options that all verbs have which run somewhere else, too; they are told once."""
+
+
 def commands(name: str, command: Any) -> Iterator[str]:  # noqa: ANN401  typer ships its own click
     """Each command below `command` with its arguments and options."""
     for verb, inner in getattr(command, "commands", {}).items():
@@ -163,8 +168,12 @@ def commands(name: str, command: Any) -> Iterator[str]:  # noqa: ANN401  typer s
         yield f"### `{full}`\n\n{inner.help}"
         if hasattr(inner, "commands"):
             yield from commands(full, inner)
-        elif inner.params:
-            yield table(("option", "default", "meaning"), map(_option, inner.params))
+            continue
+        anywhere = {parameter.name for parameter in inner.params} >= _WHERE
+        if anywhere:
+            yield "On this machine or [on a cluster](#where-a-service-runs)."
+        if rows := [_option(one) for one in inner.params if not (anywhere and one.name in _WHERE)]:
+            yield table(("option", "default", "meaning"), rows)
 
 
 def _option(parameter: Any) -> tuple[str, str, str]:  # noqa: ANN401
@@ -173,6 +182,12 @@ def _option(parameter: Any) -> tuple[str, str, str]:  # noqa: ANN401
         spelled = f"`{parameter.name.upper()}`"
     default = parameter.default() if callable(parameter.default) else parameter.default
     return spelled, "" if default is None or default is False else f"`{default}`", parameter.help or ""
+
+
+def where() -> str:
+    """The options that say where a service runs."""
+    anywhere = typer.main.get_command(app).commands["status"]  # type: ignore[attr-defined]
+    return table(("option", "default", "meaning"), (_option(one) for one in anywhere.params if one.name in _WHERE))
 
 
 def cli() -> str:
@@ -346,6 +361,7 @@ def robustness() -> str:
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "declaration": declaration,
     "cli": cli,
+    "where": where,
     "metrics": metrics,
     "headers": headers,
     "report": report,

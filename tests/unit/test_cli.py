@@ -10,7 +10,7 @@ import pytest
 from perch import errors
 from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
-from perch.cli import serve, train
+from perch.cli import on_machine, serve
 from perch.settings import load_declaration
 from perch.world import Market
 from service_world import World, register
@@ -29,6 +29,7 @@ VERBS = [
     "down",
     "status",
     "why",
+    "break",
     "market",
     "loadtest",
     "demo",
@@ -42,7 +43,7 @@ GROUPS = {"rollout": ROLLOUT_VERBS, "policy": ["backtest"]}
 @pytest.fixture
 def registry(monkeypatch):
     registry = MemoryRegistry()
-    for module in (train, serve):
+    for module in (on_machine, serve):
         monkeypatch.setattr(module, "open_registry", lambda folder: registry)
     return registry
 

@@ -7,6 +7,15 @@ import typer
 
 from perch.cli import cluster, policy, rollout
 from perch.cli.options import Declaration, Folder, console, declared
+from perch.cli.target import Target
+from perch.cli.where import targeted
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the route is reached, if not where the platform or the Gateway says, as http://HOST:PORT."
+    ),
+]
 
 app = typer.Typer(
     help="Safe releases of machine-learning models: canaries that come home by themselves.",
@@ -32,9 +41,10 @@ def init(declaration: Declaration) -> None:
 
 
 @app.command()
+@targeted
 def train(
+    target: Target,
     declaration: Declaration,
-    folder: Folder,
     data: Annotated[Path | None, typer.Option(help="Click log; without it a simulated market makes one.")] = None,
     data_format: Annotated[
         str | None,
@@ -42,18 +52,19 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
 ) -> None:
-    """Train, evaluate, gate and register a baseline and a challenger."""
+    """Train, evaluate, gate and register a baseline and a challenger: here, for the registry of the place."""
     from perch.cli.train import train_and_tell
 
-    train_and_tell(declared(declaration).spec, folder, data, data_format, seed)
+    train_and_tell(target, declared(declaration), data, data_format, seed)
 
 
 @app.command()
-def models(declaration: Declaration, folder: Folder) -> None:
+@targeted
+def models(target: Target, declaration: Declaration) -> None:
     """List the registered versions, their roles and what the gate said of them."""
     from perch.cli.train import tell_versions
 
-    tell_versions(declared(declaration).spec.model, folder)
+    tell_versions(target, declared(declaration).spec.model)
 
 
 @app.command()
@@ -100,42 +111,65 @@ def down(folder: Folder) -> None:
 
 
 @app.command()
-def status(folder: Folder) -> None:
+@targeted
+def status(target: Target, watch: rollout.Watch = False) -> None:
     """Say where the service and its rollout stand."""
-    rollout.status(folder)
+    rollout.tell_status(target, watch=watch)
 
 
 @app.command()
+@targeted
 def why(
-    folder: Folder,
+    target: Target,
     name: Annotated[str | None, typer.Argument(help="Name of a rollout; without it the last one.")] = None,
 ) -> None:
     """Tell the story of a rollout: what changed, when, and why."""
     from perch.cli.why import tell_story
 
-    tell_story(folder, name)
+    tell_story(target, name)
+
+
+@app.command("break")
+@targeted
+def break_(
+    target: Target,
+    fault: Annotated[
+        str,
+        typer.Argument(
+            help="errors: one request of twenty fails; latency: every answer is later than the SLO allows; constant: "
+            "every row has the same score; skew: prices in cents; silence: no answers; none: mend it."
+        ),
+    ],
+    version: Annotated[int | None, typer.Option(help="Version to break; without it the canary.")] = None,
+) -> None:
+    """Break a version on purpose, to see it come home. Faults must be allowed, as with perch up --allow-faults."""
+    from perch.cli.faults import break_and_tell
+
+    break_and_tell(target, fault, version)
 
 
 @app.command()
+@targeted
 def market(
-    declaration: Declaration,
-    folder: Folder,
+    target: Target,
+    url: Url = None,
     rps: Annotated[float, typer.Option(help="Requests a second.", min=0.1, max=2_000.0)] = 100.0,
     seconds: Annotated[float, typer.Option(help="How long.", min=1.0)] = 300.0,
     seed: Annotated[int, typer.Option(help="Seed of the market.")] = 0,
 ) -> None:
-    """Send the running platform the traffic and the clicks of the simulated market."""
+    """Send a running service the traffic and the clicks of the simulated market."""
     from perch.cli.market import run_market
 
-    run_market(declared(declaration), folder, rps, seconds, seed)
+    run_market(target, url, rps, seconds, seed)
 
 
 @app.command()
-def loadtest(declaration: Declaration, folder: Folder) -> None:
+@targeted
+def loadtest(target: Target, url: Url = None) -> None:
     """Prove the declared SLO under the declared load; exits with 9 when it is breached."""
     from perch.cli.load import prove
 
-    prove(declared(declaration), folder)
+    prove(target, url)
 
 
 @app.command()

@@ -9,17 +9,17 @@ from pydantic.alias_generators import to_camel
 from rich.table import Table
 
 from perch.cli.options import console, declared
+from perch.cli.target import Target
 from perch.core import Policy
 from perch.core.sentences import odds, percent
 from perch.core.types import Action
 from perch.errors import DeclarationError, PerchError, UsageError
 from perch.rollout.backtest import Backtest, Step, backtest, promotion, untried
-from perch.rollout.history import find_ledger
-from perch.rollout.ledger import read
+from perch.rollout.ledger import Record, read
 from perch.settings import ModelService, Spec, parse_declaration, to_yaml
 
 
-def tell_backtest(folder: Path, name: str, declaration: Path | None, settings: list[str]) -> None:
+def tell_backtest(target: Target, name: str, declaration: Path | None, settings: list[str]) -> None:
     """Decide the ledger `name` (a rollout, or a file) again and print what comes of it.
 
     Raises:
@@ -28,8 +28,7 @@ def tell_backtest(folder: Path, name: str, declaration: Path | None, settings: l
         RolloutError: the ledger cannot be read.
         PerchError: under its own policy the record's decisions do not come out the same.
     """
-    path = Path(name) if Path(name).is_file() else find_ledger(folder, name)
-    record = read(path)
+    record, path = _record(target, name)
     if record.cut_short:
         console.print(f"The last line of {path} was cut short by a crash; it is left out.", soft_wrap=True)
     recorded = record.attempt.policy
@@ -41,6 +40,14 @@ def tell_backtest(folder: Path, name: str, declaration: Path | None, settings: l
     console.print(f"{record.attempt.name} with {_changes(recorded, policy)}", highlight=False, soft_wrap=True)
     console.print(_table(result))
     console.print(" ".join((_sentence(result), *untried(record, policy))), highlight=False, soft_wrap=True)
+
+
+def _record(target: Target, name: str) -> tuple[Record, Path]:
+    """What a ledger tells, and which one it is."""
+    if Path(name).is_file():
+        return read(Path(name)), Path(name)
+    with target.ledger(name) as path:
+        return read(path), path
 
 
 def changed(policy: Policy, settings: list[str]) -> Policy:

@@ -4,19 +4,20 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from perch.cli.options import console
+from perch.cli.target import Target
 from perch.rollout.history import Summary, history
 
 _ROW = "{:<8} {:<8} {:<20} {:>8} {:>9,} {:>6,}  {}"
 _HEAD = "rollout  version  began (UTC)            lasted  answered    bad  outcome"
 
 
-def tell_history(folder: Path, *, as_json: bool) -> None:
-    """Print all rollouts that are recorded in `folder`; ledgers that cannot be read are told beside them."""
-    past = history(folder)
+def tell_history(target: Target, *, as_json: bool) -> None:
+    """Print all rollouts that are recorded; ledgers that cannot be read are told beside them."""
+    with target.ledgers() as folder:
+        past = history(folder)
     if as_json:
         print(json.dumps([_plain(rollout) for rollout in past.rollouts], indent=2))  # noqa: T201  for programs
     elif past.rollouts:

@@ -1,35 +1,34 @@
 """`perch market`: the simulated market as a client of the running route."""
 
 import asyncio
-from pathlib import Path
 
 import numpy as np
 
 from perch.cli.options import console
+from perch.cli.target import Target
 from perch.demo.traffic import Tally, Traffic
-from perch.local.client import connect
-from perch.settings import ModelService
 from perch.world.market import Market
 
 _TELL_S = 5.0
 
 
-def run_market(service: ModelService, folder: Path, rps: float, seconds: float, seed: int) -> None:
+def run_market(target: Target, url: str | None, rps: float, seconds: float, seed: int) -> None:
     """Ask the route for rankings, show the winners and click on some, and tell every few seconds what came back.
 
     Raises:
-        PlatformError: no platform is running.
+        PlatformError: nothing runs there.
     """
-    control = connect(folder)
+    limit_ms, (route_url, host) = target.declaration().spec.slo.latency_p99_ms, target.route(url)
+    token = target.feedback_token()
     with console.status("simulating the market's past"):
         market = Market(seed)
         market.log()  # the users that the models were trained on
-    token = (folder / "feedback-token").read_text(encoding="utf-8")
-    limit_ms = service.spec.slo.latency_p99_ms
-    traffic = Traffic(market, control.record.route_url, token, rps=rps, slo_latency_ms=limit_ms)
+    traffic = Traffic(market, route_url, token, rps=rps, slo_latency_ms=limit_ms, host=host)
     console.print(f"{rps:g} requests a second for {seconds:g} s; Ctrl-C ends it.")
     asyncio.run(_flow(traffic, seconds))
-    console.print(f"{traffic.clicks_sent} clicks were sent.")
+    console.print(
+        "No clicks were sent: nobody collects them." if token is None else f"{traffic.clicks_sent} clicks were sent."
+    )
 
 
 async def _flow(traffic: Traffic, seconds: float) -> None:

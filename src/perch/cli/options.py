@@ -8,16 +8,24 @@ from rich.console import Console
 
 from perch.settings import ModelService, load_declaration
 
+DECLARATION = Path("perch.yaml")
+WHERE = "Where"
+"""Heading of the options that say where a service runs."""
+
 Declaration = Annotated[
     Path,
     typer.Option(
-        "--file", "-f", help="The declaration.", default_factory=lambda: Path("perch.yaml"), show_default="perch.yaml"
+        "--file", "-f", help="The declaration.", default_factory=lambda: DECLARATION, show_default="perch.yaml"
     ),
 ]
 Folder = Annotated[
     Path,
     typer.Option(
-        "--state", help="Folder of the local platform.", default_factory=lambda: Path(".perch"), show_default=".perch"
+        "--state",
+        help="Folder of the local platform.",
+        default_factory=lambda: Path(".perch"),
+        show_default=".perch",
+        rich_help_panel=WHERE,
     ),
 ]
 

@@ -5,15 +5,18 @@ from typing import Annotated
 
 import typer
 
-from perch.cli.options import Declaration, Folder
+from perch.cli.options import Declaration
+from perch.cli.target import Target
+from perch.cli.where import targeted
 
 app = typer.Typer(help="Know what a policy does before it is in force.", no_args_is_help=True)
 
 
 @app.command()
+@targeted
 def backtest(
+    target: Target,
     ledger: Annotated[str, typer.Argument(help="Name of a recorded rollout, or the path of its ledger.")],
-    folder: Folder,
     declaration: Annotated[
         Path | None,
         typer.Option("--file", "-f", help="Declaration with the policy to try; without it the recorded one."),
@@ -26,7 +29,7 @@ def backtest(
     """Decide a recorded rollout again, tick by tick: under its own policy as a check, or under another one."""
     from perch.cli.backtest import tell_backtest
 
-    tell_backtest(folder, ledger, declaration, settings or [])
+    tell_backtest(target, ledger, declaration, settings or [])
 
 
 @app.command()

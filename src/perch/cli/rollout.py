@@ -4,108 +4,121 @@ from typing import Annotated, Any
 
 import typer
 
-from perch.cli.options import Declaration, Folder, console, declared
+from perch.cli.options import Declaration, console, declared
+from perch.cli.target import Target
+from perch.cli.where import targeted
+from perch.core.types import Command
 
 Override = Annotated[
     bool, typer.Option("--override", help="Release it even from quarantine, and after too many rollbacks.")
 ]
+Watch = Annotated[bool, typer.Option("--watch", help="Tell each change until the rollout ends.")]
 
-app = typer.Typer(help="Begin, watch and steer a rollout on the local platform.", no_args_is_help=True)
+app = typer.Typer(help="Begin, watch and steer a rollout.", no_args_is_help=True)
 
 
 @app.command()
+@targeted
 def start(
+    target: Target,
     declaration: Declaration,
-    folder: Folder,
     version: Annotated[int | None, typer.Option(help="Version to release, in place of the declared one.")] = None,
     override: Override = False,
 ) -> None:
     """Begin the rollout of the wanted version."""
     from perch.errors import UsageError
-    from perch.local.client import connect
-    from perch.settings import to_yaml
 
     service = declared(declaration)
     wanted = service.spec.version if version is None else version
     if wanted is None:
         raise UsageError(f"No version is wanted. Write it in {declaration} as spec.version, or pass --version.")
     wish = service.model_copy(update={"spec": service.spec.model_copy(update={"version": wanted})})
-    name = connect(folder).release(to_yaml(wish), override=override)
-    console.print(f"Rollout {name} has begun. Watch it with: perch rollout status --watch")
+    if others := target.differences(wish):
+        console.print(
+            f"{declaration} is not what is in force: {', '.join(others)} differ, and stay as they are. To change them: "
+            f"{target.bring_up}",
+            soft_wrap=True,
+        )
+    name = target.release(wish, override=override)
+    console.print(f"Rollout {name} has begun. {_watch_it(target)}", soft_wrap=True)
 
 
 @app.command()
-def retry(declaration: Declaration, folder: Folder, override: Override = False) -> None:
+@targeted
+def retry(target: Target, declaration: Declaration, override: Override = False) -> None:
     """Release the version of the last rollout that did not end in promotion once more."""
-    from perch.local.client import connect
-    from perch.settings import to_yaml
-
-    wish = to_yaml(declared(declaration))
-    name, earlier = connect(folder).retry(wish, override=override)
-    console.print(f"Rollout {name} has begun, a retry of {earlier}. Watch it with: perch rollout status --watch")
+    name, earlier = target.retry(declared(declaration), override=override)
+    console.print(f"Rollout {name} has begun, a retry of {earlier}. {_watch_it(target)}", soft_wrap=True)
 
 
 @app.command()
-def status(
-    folder: Folder,
-    watch: Annotated[bool, typer.Option("--watch", help="Tell each change until the rollout ends.")] = False,
-) -> None:
+@targeted
+def status(target: Target, watch: Watch = False) -> None:
     """Say where the service and its rollout stand."""
-    import time
-
-    from perch.local.client import connect
-
-    control = connect(folder)
-    told = control.status()
-    _tell(told)
-    while watch and told["rollout"] and told["phase"] != "done":
-        time.sleep(1.0)
-        now = control.status()
-        if (now["weights"], now["phase"]) != (told["weights"], told["phase"]):
-            _tell(now)
-        told = now
+    tell_status(target, watch=watch)
 
 
 @app.command()
+@targeted
 def history(
-    folder: Folder,
+    target: Target,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """List all rollouts, newest first: how each ended, and why."""
     from perch.cli.history import tell_history
 
-    tell_history(folder, as_json=as_json)
+    tell_history(target, as_json=as_json)
 
 
 @app.command()
-def pause(folder: Folder) -> None:
+@targeted
+def pause(target: Target) -> None:
     """Keep the weight where it is; a rollback stays armed."""
-    _command(folder, "pause")
+    _command(target, Command.PAUSE)
 
 
 @app.command()
-def resume(folder: Folder) -> None:
+@targeted
+def resume(target: Target) -> None:
     """Go on after a pause."""
-    _command(folder, "resume")
+    _command(target, Command.RESUME)
 
 
 @app.command()
-def promote(folder: Folder) -> None:
+@targeted
+def promote(target: Target) -> None:
     """Promote the canary now, without waiting for the proof; the guard watches it."""
-    _command(folder, "promote")
+    _command(target, Command.PROMOTE)
 
 
 @app.command()
-def rollback(folder: Folder) -> None:
+@targeted
+def rollback(target: Target) -> None:
     """Bring the traffic back to the champion now."""
-    _command(folder, "roll_back")
+    _command(target, Command.ROLL_BACK)
 
 
-def _command(folder: Folder, command: str) -> None:
-    from perch.local.client import connect
+def tell_status(target: Target, *, watch: bool) -> None:
+    """Print where the service stands, and each change of it while a rollout is watched."""
+    import time
 
-    connect(folder).command(command)
-    console.print("Said; the next tick acts on it. See: perch rollout status")
+    told = target.status()
+    _tell(told)
+    while watch and told["rollout"] and told["phase"] != "done":
+        time.sleep(1.0)
+        now = target.status()
+        if (now["weights"], now["phase"]) != (told["weights"], told["phase"]):
+            _tell(now)
+        told = now
+
+
+def _command(target: Target, command: Command) -> None:
+    target.command(command)
+    console.print(f"Said; the next tick acts on it. See: perch rollout status{target.options}", soft_wrap=True)
+
+
+def _watch_it(target: Target) -> str:
+    return f"Watch it with: perch rollout status --watch{target.options}"
 
 
 def _tell(told: dict[str, Any]) -> None:
@@ -119,3 +132,5 @@ def _tell(told: dict[str, Any]) -> None:
             f"{told['rollout']}: {told['outcome'] or told['phase']}{paused}, evidence {told['e_value']:.3g} to 1"
         )
     console.print(told["sentence"], soft_wrap=True)
+    if refusal := told.get("refusal"):
+        console.print(f"Refused: {refusal}", soft_wrap=True)

@@ -6,17 +6,19 @@ from rich.table import Column, Table
 
 from perch.adapters.registry.port import Role
 from perch.cli.options import console
+from perch.cli.target import Target
 from perch.errors import UsageError
-from perch.local.store import open_registry
 from perch.pipeline.ingest import Source
 from perch.pipeline.run import TrainedModel, train
 from perch.pipeline.settings import PipelineSettings
-from perch.settings import Spec
+from perch.settings import ModelService
 
 _SHOWN = ("log_loss", "auc", "pr_auc", "normalised_entropy", "calibration_ratio", "expected_calibration_error")
 
 
-def train_and_tell(spec: Spec, folder: Path, data: Path | None, data_format: str | None, seed: int) -> None:
+def train_and_tell(
+    target: Target, declaration: ModelService, data: Path | None, data_format: str | None, seed: int
+) -> None:
     """Train on a click log, or on a simulated one, and print what came of it.
 
     Raises:
@@ -24,12 +26,11 @@ def train_and_tell(spec: Spec, folder: Path, data: Path | None, data_format: str
         DataError: the log cannot be used.
         RegistryError: the registry does not answer.
     """
-    workdir = folder / "training"
+    spec, workdir = declaration.spec, target.folder / "training"
     if data_format is not None and data is None:
         raise UsageError(f"--format {data_format} says how a click log is laid out. Name the log with --data.")
     source = Source(data, data_format or "parquet") if data else _simulated(workdir)
-    with console.status("opening the registry") as waiting:
-        registry = open_registry(folder)
+    with console.status("opening the registry") as waiting, target.registry() as registry:
         result = train(
             source,
             registry=registry,
@@ -46,14 +47,16 @@ def train_and_tell(spec: Spec, folder: Path, data: Path | None, data_format: str
     if gate is not None:
         console.print(f"The gate says: {gate.reason}.", soft_wrap=True)
     if gate is not None and gate.accepted:
-        console.print(f"Next: perch up; perch rollout start --version {result.challenger.version.version}")
+        release = f"perch rollout start --version {result.challenger.version.version}{target.options}"
+        console.print(f"Next: {target.bring_up}; {release}", soft_wrap=True)
     else:
-        console.print("The challenger is registered with this reason and not offered. Next: perch up")
+        console.print(f"The challenger is registered with this reason and not offered. Next: {target.bring_up}")
 
 
-def tell_versions(model: str, folder: Path) -> None:
+def tell_versions(target: Target, model: str) -> None:
     """Print the registered versions."""
-    versions = open_registry(folder).versions(model)
+    with target.registry() as registry:
+        versions = registry.versions(model)
     if not versions:
         console.print(f"No version of {model} is registered yet. Train one with: perch train")
         return

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perch.core.types import Action
+from perch.demo.faults import CONSTANT, ERRORS, SKEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ SCENARIOS = (
         "errors",
         "A retrained model that fails 5 % of its requests, released without a shadow stage",
         Action.ROLL_BACK,
-        faults={"error_rate": 0.05},
+        faults=ERRORS,
         policy={"shadow": False},
     ),
     Scenario(
@@ -56,14 +57,14 @@ SCENARIOS = (
         "constant",
         "A retrained model that gives every ad the same score",
         Action.ROLL_BACK,
-        faults={"constant_score": 0.02},
+        faults=CONSTANT,
         misjudges=True,
     ),
     Scenario(
         "skew",
         "A retrained model that is sent prices in cents, where training had whole units (training-serving skew)",
         Action.ROLL_BACK,
-        faults={"skew": {"column": "price", "how": "scale", "factor": 100.0}},
+        faults=SKEW,
         misjudges=True,
     ),
     Scenario(

@@ -73,7 +73,7 @@ class Traffic:
         self,
         market: Market,
         route_url: str,
-        feedback_token: str,
+        feedback_token: str | None,
         *,
         rps: float,
         slo_latency_ms: float,
@@ -84,7 +84,7 @@ class Traffic:
         Args:
             market: Makes the requests, and clicks on what is shown.
             route_url: Where they go.
-            feedback_token: Opens the route for clicks.
+            feedback_token: Opens the route for clicks; `None`: nobody takes them, so none are sent.
             rps: Requests a second.
             slo_latency_ms: Above this an answer is slow.
             host: Host that the requests name, where the URL has another one.
@@ -176,6 +176,8 @@ class Traffic:
             answers.failed += 1
             return
         answers.slow += latency_ms > self._slo_latency_ms
+        if self._feedback_token is None:
+            return
         click = self._market.click(request, winner)
         if click.clicked:
             when_s = time.time() + click.delay_s

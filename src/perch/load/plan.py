@@ -33,6 +33,9 @@ class Plan:
     out: str | None = None
     """File for the result. Without it nothing is judged."""
 
+    host: str | None = None
+    """Host that the requests name, where the URL has another one."""
+
     @property
     def interval_s(self) -> float:
         """Time between two requests of one user, in seconds."""

@@ -19,7 +19,15 @@ _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 
 
 def run(
-    target_url: str, *, rps: float, duration_s: float, users: int, slo: Slo, payloads: Path, out: Path
+    target_url: str,
+    *,
+    rps: float,
+    duration_s: float,
+    users: int,
+    slo: Slo,
+    payloads: Path,
+    out: Path,
+    host: str | None = None,
 ) -> LoadResult:
     """Press on `target_url` and say whether the SLO was kept. A run that breached it returns with `passed` false.
 
@@ -33,11 +41,12 @@ def run(
         slo: What users were promised.
         payloads: JSON-lines file, one request body a line, sent in turn.
         out: Where the result is kept as JSON; Locust's own log lies beside it as `.log`.
+        host: Host that the requests name, where `target_url` has another one.
 
     Raises:
         LoadError: The load cannot be run as asked, or Locust ended without a result.
     """
-    plan = Plan(str(payloads.resolve()), rps, users, slo, str(out.resolve())).checked()
+    plan = Plan(str(payloads.resolve()), rps, users, slo, str(out.resolve()), host).checked()
     plan.bodies()
     out.parent.mkdir(parents=True, exist_ok=True)
     out.unlink(missing_ok=True)

@@ -40,7 +40,7 @@ class RankUser(FastHttpUser):  # type: ignore[misc]  # its types are not followe
     def rank(self) -> None:
         """Send the slate that is due now."""
         body = self.bodies[(self.number + self.sent * self.plan.users) % len(self.bodies)]
-        headers = {"content-type": "application/json"}
+        headers = {"content-type": "application/json"} | ({"host": self.plan.host} if self.plan.host else {})
         with self.client.post(PATH, data=body, headers=headers, catch_response=True) as response:
             response.request_meta["response_time"] = (time.perf_counter() - self.due_s) * 1_000
         self.sent += 1

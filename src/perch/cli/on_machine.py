@@ -1,0 +1,82 @@
+"""A service on the local platform."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from perch.adapters.fleet.switch import RemoteSwitch
+from perch.adapters.registry.port import ModelRegistry
+from perch.cli.options import declared
+from perch.core.types import Command
+from perch.errors import PlatformError
+from perch.local.client import connect
+from perch.local.store import open_registry
+from perch.rollout.history import find_ledger
+from perch.settings import ModelService, to_yaml
+
+
+class OnMachine:
+    """The service of one platform's folder. See `Target` for what its methods promise."""
+
+    options = ""
+    bring_up = "perch up"
+
+    def __init__(self, declaration: Path, folder: Path) -> None:
+        self.folder = folder
+        self._declaration = declaration
+
+    def declaration(self) -> ModelService:
+        """The declaration file."""
+        return declared(self._declaration)
+
+    def differences(self, wish: ModelService) -> list[str]:  # noqa: ARG002
+        """None: the policy goes with a release, and what cannot change is refused."""
+        return []
+
+    def status(self) -> dict[str, Any]:
+        """As the control server tells it."""
+        return connect(self.folder).status()
+
+    def release(self, wish: ModelService, *, override: bool) -> str:
+        """Hand the declaration to the control server."""
+        return connect(self.folder).release(to_yaml(wish), override=override)
+
+    def retry(self, wish: ModelService, *, override: bool) -> tuple[str, str]:
+        """Hand the declaration to the control server."""
+        return connect(self.folder).retry(to_yaml(wish), override=override)
+
+    def command(self, command: Command) -> None:
+        """Hand the command to the control server."""
+        connect(self.folder).command(command)
+
+    @contextmanager
+    def ledgers(self) -> Iterator[Path]:
+        """The folder itself, also when no platform runs."""
+        yield self.folder
+
+    @contextmanager
+    def ledger(self, name: str | None) -> Iterator[Path]:
+        """A file in the folder, also when no platform runs."""
+        yield find_ledger(self.folder, name)
+
+    @contextmanager
+    def registry(self) -> Iterator[ModelRegistry]:
+        """The store in the folder, also when no platform runs."""
+        yield open_registry(self.folder)
+
+    @contextmanager
+    def switches(self, version: int) -> Iterator[Sequence[RemoteSwitch]]:
+        """The switch of the version's one process."""
+        address = self.status()["versions"].get(str(version))
+        if address is None:
+            raise PlatformError(f"Version {version} does not run, so there is nothing to break. See: perch status")
+        yield [RemoteSwitch(f"http://{address}", (self.folder / "token").read_text(encoding="utf-8"))]
+
+    def route(self, url: str | None) -> tuple[str, str | None]:
+        """Envoy's port."""
+        return url or connect(self.folder).record.route_url, None
+
+    def feedback_token(self) -> str | None:
+        """The one that `perch up` has made."""
+        return (self.folder / "feedback-token").read_text(encoding="utf-8")
