@@ -120,9 +120,8 @@ class Lease:
 
     async def _write(self, found: LeaseObject | None) -> None:
         """Write our name; with the version that was read, so that it fails when another one wrote meanwhile."""
-        metadata = ObjectMeta(name=_NAME, namespace=self._namespace)
-        if found is not None and found.metadata is not None:
-            metadata.resourceVersion = found.metadata.resourceVersion
+        made = ObjectMeta(name=_NAME, namespace=self._namespace)
+        metadata = made if found is None or found.metadata is None else found.metadata
         spec = LeaseSpec(holderIdentity=self._holder, leaseDurationSeconds=LASTS_S, renewTime=datetime.now(tz=UTC))
         lease = LeaseObject(metadata=metadata, spec=spec)
         if found is None:
