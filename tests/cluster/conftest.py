@@ -21,8 +21,25 @@ from perch.pipeline.run import train
 from perch.pipeline.settings import PipelineSettings
 from perch.world.market import Market
 
+_FIGURES = pytest.StashKey[list[tuple[str, str]]]()
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "perch"
+
+
+@pytest.fixture
+def measured(request):
+    """Takes a name and a figure, which are told when all tests are over."""
+    figures = request.config.stash.setdefault(_FIGURES, [])
+    return lambda name, figure: figures.append((f"{request.node.name}: {name}", str(figure)))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    figures = config.stash.get(_FIGURES, [])
+    if figures:
+        terminalreporter.section("measured")
+    for name, figure in figures:
+        terminalreporter.write_line(f"{name}: {figure}")
 
 
 @pytest.fixture(scope="session")
@@ -156,7 +173,15 @@ def service(kubectl, installed, registry):
     for version in (2, 3, 4):
         registry.quarantine("ad-clicks", version, None)
     yield service
-    kubectl("delete", "modelservice", service.name, "-n", installed, "--timeout=60s")
+    kubectl("delete", "modelservice", service.name, "-n", installed, "--timeout=60s", "--ignore-not-found")
+
+
+@pytest.fixture(scope="session")
+def market():
+    """Who asks and clicks."""
+    market = Market(0)
+    market.log(7, 40_000)  # the users that the models were trained on
+    return market
 
 
 @pytest.fixture(scope="session")
