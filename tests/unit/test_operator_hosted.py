@@ -215,6 +215,18 @@ def test_a_persons_request_is_taken_on_once(cluster):
     assert cluster.world.service.rolling
 
 
+def test_a_wish_that_comes_with_a_request_to_insist_is_followed_once(cluster):
+    cluster.world.registry.quarantine("ad-clicks", 2, "It failed.")
+    cluster.run(3)
+    cluster.wants(2)
+    cluster.asks("retry", 1, override=True)
+    cluster.run(4)
+    assert cluster.status.rollout == "v2-1"
+    cluster.asks("rollback", 2)
+    cluster.run(5)
+    assert cluster.board.conditions["Accepted"] == ("True", "Rollout v2-1 has begun.")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -137,7 +137,7 @@ def _check_free(now: Snapshot) -> None:
 def _check_not_refused(accepted: Condition | None) -> None:
     if accepted is not None and accepted.status == "False":
         again = " The operator tries again until spec.version changes." if accepted.reason == "TryingAgain" else ""
-        raise RolloutError(f"{accepted.message}{again}")
+        raise RolloutError(f"{accepted.message.rstrip('.')}.{again}")
 
 
 def _request(number: str, verb: str, *, override: bool = False) -> Manifest:

@@ -153,6 +153,7 @@ class Hosted:
             raise RolloutError("A rollout is in progress already, so there is nothing to retry.")
         if version is None:
             raise RolloutError("The object wants no version, so there is nothing to retry. Set spec.version.")
+        self._wished = version  # a version that is wished for in the same breath is tried once
         self._start(wish, version, now_s, override=override)
         return version
 

@@ -21,7 +21,7 @@ Manifest = dict[str, Any]
 
 _REQUEST_TIMEOUT_S: Final = 20
 _FORWARD_TIMEOUT_S: Final = 30.0
-_FORWARDING: Final = re.compile(rb"Forwarding from 127\.0\.0\.1:(\d+)")
+_FORWARDING: Final = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 
 class MissingError(PlatformError):
@@ -78,18 +78,13 @@ class Kubectl:
         with TemporaryFile() as said, TemporaryFile() as complained:
             process = self._start(words, said, complained)
             try:
-                yield f"http://127.0.0.1:{self._forwarded_port(process, said, complained)}"
+                near = _forwarded_port(process, said)
+                if near is None:
+                    raise self._trouble(_read(complained) or "the port was not forwarded in time", words)
+                yield f"http://127.0.0.1:{near}"
             finally:
                 process.terminate()
                 process.wait()
-
-    def _forwarded_port(self, process: subprocess.Popen[bytes], said: IO[bytes], complained: IO[bytes]) -> int:
-        deadline = time.monotonic() + _FORWARD_TIMEOUT_S
-        while time.monotonic() < deadline and process.poll() is None:
-            if found := _FORWARDING.search(_read(said)):
-                return int(found[1])
-            time.sleep(0.05)
-        raise self._trouble(_read(complained).decode(errors="replace") or "the port was not forwarded in time")
 
     def _start(self, words: tuple[str, ...], said: IO[bytes], complained: IO[bytes]) -> subprocess.Popen[bytes]:
         try:
@@ -108,18 +103,19 @@ class Kubectl:
         except FileNotFoundError:
             raise _not_installed() from None
         if done.returncode:
-            raise self._trouble(done.stderr.decode(errors="replace"))
+            raise self._trouble(done.stderr.decode(errors="replace"), words)
         return done.stdout
 
     def _command(self, words: tuple[str, ...]) -> list[str]:
         return ["kubectl", "--context", self.context, *words]
 
-    def _trouble(self, complaint: str) -> PlatformError:
-        """What kubectl complains of, with what to do about it."""
+    def _trouble(self, complaint: str, words: tuple[str, ...]) -> PlatformError:
+        """What kubectl complains of when it is told `words`, with what to do about it."""
+        namespace = words[words.index("--namespace") + 1] if "--namespace" in words else "all namespaces"
         for pattern, sentence in _TROUBLES.items():
             if found := re.search(pattern, complaint):
                 kind = MissingError if pattern == _NOT_FOUND else PlatformError
-                return kind(sentence.format(*found.groups(), context=self.context))
+                return kind(sentence.format(*found.groups(), context=self.context, namespace=namespace))
         lines = [line for line in complaint.splitlines() if line.strip()]
         return PlatformError(f"kubectl failed on context {self.context}: {lines[-1] if lines else 'it said nothing'}")
 
@@ -136,8 +132,8 @@ _TROUBLES: Final = {
     " Install Perch there, with the chart charts/perch.",
     r"server doesn't have a resource type \"(\S+)\"": "The cluster of context {context} knows no {0}. Install what"
     " brings them; versions.env says which versions.",
-    _NOT_FOUND: "There is no {0} {1} there."
-    " `kubectl --context {context} get {0} --all-namespaces` lists those there are.",
+    _NOT_FOUND: "There is no {0} {1} in namespace {namespace} of context"
+    " {context}. `kubectl --context {context} get {0} --all-namespaces` lists those there are.",
     r"\(Forbidden\): (.*)": "The user of context {context} may not do that: {0}. Ask whoever runs the cluster.",
     "Unauthorized|must be logged in|getting credentials": "The cluster of context {context} does not know you. Log in,"
     " until `kubectl --context {context} auth whoami` answers.",
@@ -156,6 +152,16 @@ def _object(told: bytes) -> Manifest:
     return content
 
 
-def _read(file: IO[bytes]) -> bytes:
-    """All of a file that another process writes by the same descriptor: its position is not ours to move."""
-    return os.pread(file.fileno(), 1 << 16, 0)
+def _forwarded_port(process: subprocess.Popen[bytes], said: IO[bytes]) -> int | None:
+    """The port of this machine, once `process` says it; `None` when it ends, or says nothing in time."""
+    deadline = time.monotonic() + _FORWARD_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := _FORWARDING.search(_read(said)):
+            return int(found[1])
+        time.sleep(0.05)
+    return None
+
+
+def _read(file: IO[bytes]) -> str:
+    """The begin of a file that a process writes through the same descriptor: its position is not ours to move."""
+    return os.pread(file.fileno(), 1 << 16, 0).decode(errors="replace")
