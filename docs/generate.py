@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import typer
@@ -23,6 +23,7 @@ from perch.cli.app import app
 from perch.cli.where import choose
 from perch.core import policy
 from perch.core.policy import _INTERVALS, _UNBOUNDED
+from perch.operator.meters import Meters
 from perch.settings import ModelService, schema
 from perch.settings.crd import meaning
 from perch.signals import names
@@ -205,6 +206,13 @@ def metrics() -> str:
     return table(("name", "what it counts"), ((f"`{value}`", _linked(text)) for value, text in counted))
 
 
+def operator_metrics() -> str:
+    """Everything that the operator tells of itself and of its services."""
+    shown = Meters(SimpleNamespace(held=True)).registry.collect()
+    rows = ((f"`{one.name}`", f"{one.type.capitalize()}: {one.documentation}") for one in shown)
+    return table(("name", "what it tells"), rows)
+
+
 def headers() -> str:
     """The headers that carry what is counted."""
     texts = docstrings(names)
@@ -363,6 +371,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "cli": cli,
     "where": where,
     "metrics": metrics,
+    "operator-metrics": operator_metrics,
     "headers": headers,
     "report": report,
     "exit-codes": exit_codes,

@@ -30,7 +30,7 @@ every_dashboard = pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: p
 def counted():
     """Every series that Perch exposes, without the endings that Prometheus gives them."""
     of_pods = {value for value in vars(names).values() if isinstance(value, str) and value.startswith("perch_")}
-    of_operator = {metric.name for metric in Meters(SimpleNamespace(held=True))._registry.collect()}
+    of_operator = {metric.name for metric in Meters(SimpleNamespace(held=True)).registry.collect()}
     return of_pods | of_operator
 
 

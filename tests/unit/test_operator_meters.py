@@ -19,7 +19,7 @@ def meters():
 
 def shown(meters):
     """The page's series of services, without their common start and labels."""
-    lines = generate_latest(meters._registry).decode().splitlines()
+    lines = generate_latest(meters.registry).decode().splitlines()
     of_services = [line for line in lines if line.startswith("perch_modelservice_")]
     return {
         line.removeprefix("perch_modelservice_").replace('name="ads",namespace="shop"', "ads") for line in of_services
@@ -74,4 +74,4 @@ def test_the_lease_is_asked_for_at_each_look():
     lease = SimpleNamespace(held=True)
     meters = Meters(lease)
     lease.held = False
-    assert b"perch_operator_lease_held 0.0" in generate_latest(meters._registry)
+    assert b"perch_operator_lease_held 0.0" in generate_latest(meters.registry)

@@ -22,7 +22,7 @@ class Meters:
     """The operator's page of metrics."""
 
     def __init__(self, lease: Lease) -> None:
-        self._registry = registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         self._of_services: list[Gauge] = []
         held = Gauge("perch_operator_lease_held", "Whether this operator may write.", registry=registry)
         held.set_function(lambda: lease.held)
@@ -40,13 +40,13 @@ class Meters:
         self._latency = self._gauge("slo_latency_seconds", "What 99 of 100 requests are answered within.")
 
     def _gauge(self, name: str, promise: str, *further: str) -> Gauge:
-        gauge = Gauge(f"perch_modelservice_{name}", promise, (*_SERVICE, *further), registry=self._registry)
+        gauge = Gauge(f"perch_modelservice_{name}", promise, (*_SERVICE, *further), registry=self.registry)
         self._of_services.append(gauge)
         return gauge
 
     def serve(self, port: int) -> None:
         """Answer `/metrics` from a thread; Prometheus asks from outside the pod."""
-        start_http_server(port, addr="0.0.0.0", registry=self._registry)  # noqa: S104
+        start_http_server(port, addr="0.0.0.0", registry=self.registry)  # noqa: S104
 
     @contextmanager
     def tick(self) -> Iterator[None]:
