@@ -79,7 +79,9 @@ def installed(kubectl, kubeconfig):
     finally:
         kubectl("delete", "modelservices", "--all", "-n", namespace, "--timeout=60s", check=False)
         subprocess.run([*helm, "uninstall", "perch", "--wait"], check=False)
-        left = kubectl("get", "inferenceservices,httproutes", "-n", namespace, "-o", "name").stdout
+        ours = ("inferenceservices,httproutes,statefulsets,secrets", "-l", "perch.dev/service", "-n", namespace)
+        kubectl("wait", "--for=delete", *ours, "--timeout=60s", check=False)  # pods that end have a grace period
+        left = kubectl("get", *ours, "-o", "name").stdout
         kubectl("delete", "namespace", namespace, "--wait=false")
     assert left == ""
 

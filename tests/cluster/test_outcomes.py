@@ -59,7 +59,7 @@ class CollectorPod:
 @pytest.fixture
 def collector(service, kubectl, forward, installed):
     """The collector that the operator runs for a service, which is declared by this."""
-    service.apply(**declared(**WATCHED), attributionWindowS=WINDOW_S)
+    service.apply(**declared(**WATCHED) | {"slo": {"latencyP99Ms": 2_000}, "attributionWindowS": WINDOW_S})
     collector = CollectorPod(kubectl, forward, installed, f"{service.name}-collector")
     collector.until("create")
     collector.until("condition=Ready")
@@ -123,6 +123,6 @@ def test_the_operator_can_make_tokens_and_read_none(kubectl, installed):
 def test_what_collects_outcomes_goes_with_its_service(service, collector, kubectl, installed):
     kubectl("delete", "modelservice", service.name, "-n", installed, "--timeout=60s")
     name = collector.name
-    left = (f"statefulset/{name}", f"service/{name}", f"secret/{name}", f"pvc/data-{name}-0")
+    left = (f"statefulset/{name}", f"service/{name}", f"secret/{name}", f"pvc/{name}")
     for one in (*left, f"httproute/{service.name}.feedback"):
         kubectl("wait", "--for=delete", one, "-n", installed, "--timeout=120s")

@@ -4,7 +4,14 @@ import pytest
 
 from perch import asgi
 from perch.adapters.labels.cluster import feedback_route
-from perch.adapters.labels.collector_resources import Collecting, Volume, collector_service, secret, stateful_set
+from perch.adapters.labels.collector_resources import (
+    Collecting,
+    Volume,
+    collector_service,
+    secret,
+    stateful_set,
+    volume_claim,
+)
 from perch.adapters.traffic.gateway import Route
 from perch.signals import collector
 
@@ -65,13 +72,14 @@ class FakeStore:
         pass
 
 
-def test_there_is_one_writer_whose_volume_goes_with_it(runs):
+def test_one_writer_has_the_volume(runs):
     assert runs["replicas"] == 1
-    (claim,) = runs["volumeClaimTemplates"]
+    claim = volume_claim(COLLECTING)
     assert claim["spec"] == {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}}
-    assert runs["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Delete"
+    mounted = {one["name"]: one for one in runs["template"]["spec"]["volumes"]}
+    assert mounted["data"]["persistentVolumeClaim"] == {"claimName": claim["metadata"]["name"]}
     fast = Collecting("ads", "shop", "perch-serving:1", 1800.0, Volume("2Gi", "fast"))
-    assert stateful_set(fast, DIGEST)["spec"]["volumeClaimTemplates"][0]["spec"]["storageClassName"] == "fast"
+    assert volume_claim(fast)["spec"]["storageClassName"] == "fast"
 
 
 def test_each_secret_has_tokens_of_its_own():

@@ -170,6 +170,18 @@ def test_clicks_come_later_and_join_by_the_requests_id():
     assert route.authorization == "Bearer a-token"
 
 
+def test_a_click_names_the_request_as_the_answer_does_for_a_gateway_may_give_ids_of_its_own():
+    async def renamed(request):
+        headers = {VERSION_HEADER: "1", REQUEST_ID_HEADER: f"of-the-gateway-{request.headers[REQUEST_ID_HEADER]}"}
+        return web.json_response(RANKING, headers=headers)
+
+    route = Route(renamed)
+    flow(route, mean_ctr=0.5)
+    ids = {outcome["request_id"] for outcome in route.outcomes}
+    assert ids
+    assert ids <= {f"of-the-gateway-{asked}" for asked in route.asked}
+
+
 def test_clicks_that_are_refused_are_kept_and_not_counted_as_sent():
     route = Route(answering())
     route.feedback_status = 503

@@ -181,7 +181,8 @@ class Traffic:
         click = self._market.click(request, winner)
         if click.clicked:
             when_s = time.time() + click.delay_s
-            outcome = {"request_id": request_id, "label": 1, "time_s": when_s, "value": click.value}
+            known_as = answer.headers.get(REQUEST_ID_HEADER, request_id)  # a gateway may give ids of its own
+            outcome = {"request_id": known_as, "label": 1, "time_s": when_s, "value": click.value}
             self._clicks.append((when_s, outcome))
 
     async def _click_forever(self, session: aiohttp.ClientSession) -> None:

@@ -14,12 +14,19 @@ from typing import Any, Final
 from lightkube import AsyncClient
 from lightkube.core.exceptions import ApiError
 from lightkube.resources.apps_v1 import StatefulSet
-from lightkube.resources.core_v1 import Secret
+from lightkube.resources.core_v1 import PersistentVolumeClaim, Secret
 from lightkube.resources.core_v1 import Service as ServiceObject
 
 from perch import asgi
 from perch.adapters.cluster.objects import HTTPRoute, Manifest, calling
-from perch.adapters.labels.collector_resources import PORT, Collecting, collector_service, secret, stateful_set
+from perch.adapters.labels.collector_resources import (
+    PORT,
+    Collecting,
+    collector_service,
+    secret,
+    stateful_set,
+    volume_claim,
+)
 from perch.adapters.labels.http import HttpLabels
 from perch.adapters.traffic.gateway import REQUEST_TIMEOUT, Route
 from perch.errors import PlatformError
@@ -107,6 +114,7 @@ class ClusterLabels:
             (ServiceObject, collector_service(collecting)),
             (StatefulSet, stateful_set(collecting, self._digest)),
             (HTTPRoute, feedback_route(self._route, collecting)),
+            (PersistentVolumeClaim, volume_claim(collecting)),  # last, for one that cannot grow is refused
         ):
             self._may_write()
             with calling(f"run the collector of {collecting.service}"):

@@ -34,7 +34,10 @@ class Volume:
     """Where a collector keeps its store."""
 
     size: str
-    """As Kubernetes' quantity. A request, and each copy of one, takes about 200 bytes for two attribution windows."""
+    """As Kubernetes' quantity; it may grow, where the class lets it.
+
+    A request, and each copy of one, takes about 200 bytes for two attribution windows.
+    """
 
     storage_class: str | None
     """`None`: the cluster's default."""
@@ -54,7 +57,7 @@ class Collecting:
 
     @property
     def name(self) -> str:
-        """Of the StatefulSet, the Service and the Secret."""
+        """Of all its objects."""
         return collector_name(self.service)
 
     @property
@@ -81,27 +84,28 @@ def collector_service(collecting: Collecting) -> Manifest:
 
 
 def stateful_set(collecting: Collecting, labels_digest: str) -> Manifest:
-    """Runs the collector. Its volume goes with it, and it goes with the ModelService.
+    """Runs the collector.
 
     Args:
         collecting: What is collected.
         labels_digest: Digest of the token that opens it for labels, see `asgi.digest`.
     """
-    claim = {
-        "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": collecting.volume.size}},
-    }
-    if collecting.volume.storage_class:
-        claim["storageClassName"] = collecting.volume.storage_class
     spec = {
         "replicas": 1,
         "serviceName": collecting.name,
         "selector": {"matchLabels": _pods(collecting)},
-        "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Retain"},
-        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
         "template": _pod(collecting, labels_digest),
     }
     return {**_object(collecting, "apps/v1", "StatefulSet"), "spec": spec}
+
+
+def volume_claim(collecting: Collecting) -> Manifest:
+    """Where the store is. It is no template of the StatefulSet's, which could not be changed then."""
+    volume = collecting.volume
+    spec: Manifest = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": volume.size}}}
+    if volume.storage_class:
+        spec["storageClassName"] = volume.storage_class
+    return {**_object(collecting, "v1", "PersistentVolumeClaim"), "spec": spec}
 
 
 def _object(collecting: Collecting, version: str, kind: str) -> Manifest:
@@ -137,6 +141,7 @@ def _pod(collecting: Collecting, labels_digest: str) -> Manifest:
         "securityContext": POD_SECURITY,
         "containers": [container],
         "volumes": [
+            {"name": "data", "persistentVolumeClaim": {"claimName": collecting.name}},
             {"name": "token", "secret": {"secretName": collecting.name, "defaultMode": 0o440}},
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
         ],
