@@ -33,11 +33,13 @@ VERBS = [
     "market",
     "loadtest",
     "demo",
+    "doctor",
+    "cluster",
     "rollout",
     "policy",
 ]
 ROLLOUT_VERBS = ["start", "retry", "status", "history", "pause", "resume", "promote", "rollback"]
-GROUPS = {"rollout": ROLLOUT_VERBS, "policy": ["backtest"]}
+GROUPS = {"rollout": ROLLOUT_VERBS, "policy": ["backtest"], "cluster": ["up", "down", "footprint"]}
 
 
 @pytest.fixture

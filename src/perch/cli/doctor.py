@@ -5,7 +5,9 @@ import typer
 from perch.cli.options import console
 from perch.install import look
 from perch.install.checkout import Checkout
-from perch.install.checks import Finding, Verdict, clients, of_cluster, of_machine
+from perch.install.finding import Finding, Verdict
+from perch.install.inside import of_cluster
+from perch.install.machine import clients, of_machine
 
 _COLOURS = {Verdict.OK: "green", Verdict.MISSING: "yellow", Verdict.WRONG: "red"}
 
@@ -28,7 +30,7 @@ def examined(checkout: Checkout, context: str | None) -> list[Finding]:
     machine = look.at_machine(checkout)
     if context is None:
         return list(of_machine(machine, checkout.pins))
-    mends = {name: release.command for name, release in checkout.releases("existing").items()}
+    mends = {name: release.command(context) for name, release in checkout.releases("existing").items()}
     inside = look.into(context)
     return [*clients(machine, checkout.pins), *of_cluster(inside, checkout.pins, mends)]
 

@@ -29,10 +29,9 @@ class Release:
         """How `helm list` names the chart: `cert-manager-v1.17.0`."""
         return f"{Path(self.chart).name}-{self.version}"
 
-    @property
-    def command(self) -> str:
-        """What a person types, in the checkout, to install it."""
-        return shlex.join(("helm", *self.upgrade))
+    def command(self, context: str) -> str:
+        """What a person types to install it in the cluster of this kube context."""
+        return shlex.join(("helm", "--kube-context", context, *self.upgrade))
 
     @property
     def upgrade(self) -> tuple[str, ...]:

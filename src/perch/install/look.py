@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from perch.install import proofs, samples
 from perch.install.checkout import Checkout
-from perch.install.checks import Docker, Inside, Machine
 from perch.install.commands import Cluster, Finished, run
+from perch.install.inside import Inside
+from perch.install.machine import Docker, Machine
 
 _INOTIFY: Final = Path("/proc/sys/fs/inotify")
 _ARCHES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -49,7 +50,7 @@ def into(context: str) -> Inside:
     cluster = Cluster(context)
     answer = cluster.kubectl("get", "--raw", "/version", timeout_s=20.0)
     if not answer.ok:
-        return Inside(context, "", answer.complaint, *("",) * 3, (), *("",) * 2, (), (), ())
+        return Inside(context, "", answer.complaint)
     namespace, name = samples.GATEWAY
     served = _served(cluster)
     return Inside(

@@ -1,7 +1,7 @@
 """Perch's own chart in a cluster: in, and out again without a trace."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,18 @@ class PerchChart:
         cluster.must_kubectl("apply", "--server-side", "--force-conflicts", "-f", str(self.chart / "crds"))
         values = (word for setting in self.settings for word in ("--set", setting))
         where = ("--namespace", self.namespace, "--skip-crds", "--wait", "--timeout", "5m")
-        cluster.must_helm("upgrade", "--install", self.name, str(self.chart), *where, *values)
+        try:
+            cluster.must_helm("upgrade", "--install", self.name, str(self.chart), *where, *values)
+        except PlatformError as error:
+            waiting = "; ".join(self._waiting(cluster))
+            raise PlatformError(f"{error} Of its pods, {waiting}." if waiting else str(error)) from error
+
+    def _waiting(self, cluster: Cluster) -> Iterator[str]:
+        """Which containers do not run, and why, as the kubelet tells it."""
+        for pod in cluster.items("pods", "--namespace", self.namespace):
+            for container in pod["status"].get("containerStatuses", []):
+                if waiting := container["state"].get("waiting"):
+                    yield f"{pod['metadata']['name']} waits with {waiting['reason']} ({container['image']})"
 
     def is_there(self, cluster: Cluster) -> bool:
         """Whether helm knows it."""
