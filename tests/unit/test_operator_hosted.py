@@ -1,5 +1,6 @@
 """An object's wishes: what is released, what is refused with a sentence, and what a person may ask for."""
 
+import asyncio
 import json
 from types import SimpleNamespace
 
@@ -25,6 +26,7 @@ class Board:
         self.load = standings.load
 
     async def note(self, generation, condition):
+        await asyncio.sleep(0)  # others go on while the API server is written to
         told = (condition.status, condition.message)
         is_new = self.conditions.get(condition.type) != told
         self.conditions[condition.type] = told

@@ -126,7 +126,7 @@ _NOT_FOUND: Final = r"\(NotFound\): (\S+) \"(\S+)\" not found"
 _TROUBLES: Final = {
     r"^(.+)\n(?:.*\n)*command terminated with exit code": "A command in a pod of context {context} failed: {0}. Is the"
     " pod of this version of Perch?",
-    "context was not found|context .* does not exist": "The kubeconfig has no context {context}."
+    "context was not found|cannot locate context|context .* does not exist": "The kubeconfig has no context {context}."
     " `kubectl config get-contexts` lists those it has.",
     r"server doesn't have a resource type \"modelservice": "The cluster of context {context} knows no ModelServices."
     " Install Perch there, with the chart charts/perch.",
@@ -137,8 +137,8 @@ _TROUBLES: Final = {
     r"\(Forbidden\): (.*)": "The user of context {context} may not do that: {0}. Ask whoever runs the cluster.",
     "Unauthorized|must be logged in|getting credentials": "The cluster of context {context} does not know you. Log in,"
     " until `kubectl --context {context} auth whoami` answers.",
-    "(connection to the server .* refused|Unable to connect.*|[Tt]imeout.*|no such host|deadline exceeded)": "The API"
-    " server of context {context} does not answer: {0}. Try again when `kubectl --context {context} version` does.",
+    r"(connection refused|no such host|i/o timeout|Client\.Timeout exceeded|Unable to connect.*)": "The API server of"
+    " context {context} does not answer: {0}. Try again when `kubectl --context {context} version` does.",
 }
 """What kubectl complains of, and what is said instead; the first that fits."""
 
