@@ -67,8 +67,8 @@ def test_every_verb_is_shown_in_use_outside_the_reference():
 @every_page
 def test_every_make_verb_is_a_target(page):
     for line in _spoken(page.read_text(encoding="utf-8"), "make"):
-        targets = line.split()[1:]
-        assert set(targets) <= TARGETS, f"{named(page)} says `{line}`"
+        targets = {word for word in line.split()[1:] if "=" not in word}
+        assert targets <= TARGETS, f"{named(page)} says `{line}`"
 
 
 @every_page
