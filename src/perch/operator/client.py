@@ -25,7 +25,7 @@ RELEASE_TIMEOUT_S: Final = 300.0
 REQUEST_TIMEOUT_S: Final = 60.0
 """How long any other answer is waited for: an operator that takes over from a dead one needs half of it."""
 
-_KIND: Final = "modelservices"
+_KIND: Final = "modelservices.perch.dev"
 _LOOK_S: Final = 0.5
 
 
