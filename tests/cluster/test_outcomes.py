@@ -84,8 +84,8 @@ async def test_outcomes_bring_a_version_home_that_misjudges_though_their_collect
     assert service.status.sentence.startswith("Rolled back: where both versions scored a request")
     assert whole.lost == 0
     counts = await collector.outcomes()
-    assert counts.total() - counts["duplicate"] == flow.clicks_sent
-    assert counts["joined"] > 0.9 * flow.clicks_sent > 0
+    assert counts["joined"] + counts["late"] == flow.clicks_sent
+    assert counts["joined"] > 0
 
 
 @runs

@@ -76,7 +76,10 @@ class Operator:
         timeout = httpx2.Timeout(LASTS_S - TRUSTED_S)
         self.client = AsyncClient(field_manager=FIELD_MANAGER, timeout=timeout)
         self.blocking = Client(field_manager=FIELD_MANAGER, timeout=timeout)
-        self.lease = Lease(self.client, options.namespace, options.holder, time.monotonic)
+        # Of its own: however much there is to write, the lease is renewed in time.
+        self.lease = Lease(
+            AsyncClient(field_manager=FIELD_MANAGER, timeout=timeout), options.namespace, options.holder, time.monotonic
+        )
         self.meters = Meters(self.lease)
         self._seen = {namespace: Seen.of(self.client, namespace) for namespace in options.watched or ("*",)}
 

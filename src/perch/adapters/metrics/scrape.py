@@ -2,7 +2,7 @@
 
 The engine does not wait for a monitoring server: scraping, rule evaluation and grouping take it a minute or more.
 The parser reads the four families that make up `Counts` and skips the rest; `prometheus_client`'s needs 10 ms for
-one process, this one 1 ms.
+one process, this one 1 ms. A call by aiohttp takes a quarter of the processor time of one by httpx.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
-import httpx
+import aiohttp
 
 from perch.core.types import Counts
 from perch.signals import names
@@ -40,24 +40,28 @@ class ScrapeSource:
         """
         self._endpoints = endpoints
         self._timeout_s = timeout_s
-        self._client = httpx.AsyncClient(trust_env=False)
+        self._session: aiohttp.ClientSession | None = None
 
     async def read(self) -> Mapping[str, Mapping[str, Counts] | None]:
         """See `MetricsSource.read`. All processes are asked at once."""
+        if self._session is None:  # it belongs to the loop that it is made in
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout_s))
         endpoints = self._endpoints()
         totals = await asyncio.gather(*map(self._scrape, endpoints.values()))
         return dict(zip(endpoints, totals, strict=True))
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
 
     async def _scrape(self, address: str) -> Mapping[str, Counts] | None:
+        assert self._session is not None
         try:
-            async with asyncio.timeout(self._timeout_s):
-                response = await self._client.get(f"http://{address}/metrics", timeout=None)
-            return parse(response.raise_for_status().text)
-        except (TimeoutError, httpx.HTTPError, ValueError) as error:
+            async with self._session.get(f"http://{address}/metrics") as response:
+                response.raise_for_status()
+                return parse(await response.text())
+        except (TimeoutError, aiohttp.ClientError, ValueError) as error:
             _log.warning("%s gave no counts: %s", address, str(error) or f"no answer within {self._timeout_s:g} s")
             return None
 
