@@ -212,7 +212,7 @@ def text(content):
         (parquet("log", lambda log: log.assign(price="dear")), "parquet", "wrong type"),
     ],
 )
-def test_a_log_that_cannot_be_used_is_told_and_registers_nothing(perch, registry, log, write, layout, says):  # noqa: PLR0917
+def test_a_log_that_cannot_be_used_is_told_and_registers_nothing(perch, registry, log, write, layout, says):
     perch("init")
     code, said = perch("train", "--data", write(log, Path.cwd()), "--format", layout)
     assert code == errors.DataError.exit_code
