@@ -1,7 +1,7 @@
 """What the operator needs for many ModelServices: processor, memory, and whether each gets its tick a second.
 
-The API server is a real one (`KUBECONFIG`), with Perch's CRD; the objects, their statuses, the lease and the watches are
-real. The data plane is not: nothing is started or routed, and two pages of metrics answer for all pods, 50 requests a
+The API server is a real one (`KUBECONFIG`), with Perch's CRD; the objects, their statuses, the lease and the watches
+are real. The data plane is not: nothing is started or routed, and two pages of metrics answer for all pods, 50 requests a
 second each. One row with no rollouts, one with some, one where every service is in mid-rollout. Run with
 `make bench-operator`.
 """
@@ -42,6 +42,7 @@ from perch.signals import names
 from perch.workload.schema import CLICK_LOG
 
 MEASURED_S = 60.0
+SETTLED_S = 300.0
 RPS = 50
 METRICS_PORT = 18082
 _SERVED = (Arm.STABLE, Arm.CANARY)
@@ -144,7 +145,7 @@ def operate(namespace, pages):
     """The operator's process."""
 
     class Faked(Operator):
-        def parts(self, declaration, namespace, owner):
+        def parts(self, declaration, namespace, owner):  # noqa: ARG002
             return FakedParts(self, declaration, namespace, pages)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -198,9 +199,9 @@ def ticks():
     return count, count - float(lines['perch_operator_tick_seconds_bucket{le="0.3"}'])
 
 
-def settle(client, operator, namespace, services, rolling, timeout_s=300.0):
+def settle(client, operator, namespace, services, rolling):
     """Wait until every service serves and every rollout has begun."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + SETTLED_S
     while time.monotonic() < deadline and operator.is_alive():
         found = [one.get("status") or {} for one in client.list(ModelServiceObject, namespace=namespace)]
         serving = sum(status.get("champion") is not None for status in found)
