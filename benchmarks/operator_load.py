@@ -1,8 +1,8 @@
 """What the operator needs for many ModelServices: processor, memory, and whether each gets its tick a second.
 
 The API server is a real one (`KUBECONFIG`), with Perch's CRD; the objects, their statuses, the lease and the watches
-are real. The data plane is not: nothing is started or routed, and two pages of metrics answer for all pods, 50 requests a
-second each. One row with no rollouts, one with some, one where every service is in mid-rollout. Run with
+are real. The data plane is not: nothing is started or routed, and two pages of metrics answer for all pods, 50
+requests a second each. One row with no rollouts, one with some, one where every service is in mid-rollout. Run with
 `make bench-operator`.
 """
 
