@@ -25,12 +25,13 @@ class Server:
     """Answers `/rank` on a thread of its own; `answer(n)` gives status and delay of the n-th request."""
 
     def __init__(self, answer):
-        self.answer, self.bodies, self.arrived_s = answer, [], []
+        self.answer, self.bodies, self.arrived_s, self.hosts = answer, [], [], set()
 
     async def handle(self, request):
         status, delay_s = self.answer(len(self.bodies))
         self.bodies.append((request.path, json.loads(await request.read())))
         self.arrived_s.append(time.perf_counter())
+        self.hosts.add(request.headers["host"])
         await asyncio.sleep(delay_s)
         return web.json_response({}, status=status)
 
@@ -69,9 +70,9 @@ def payloads(tmp_path):
     return path
 
 
-def run(server, payloads, *, rps=40, duration_s=3, users=8, slo=Slo(latency_p99_ms=500)):  # noqa: B008  frozen
-    out = payloads.parent / "load.json"
-    return load.run(server.url, rps=rps, duration_s=duration_s, users=users, slo=slo, payloads=payloads, out=out)
+def run(server, payloads, *, rps=40, duration_s=3, users=8, slo=Slo(latency_p99_ms=500), host=None):  # noqa: B008  frozen
+    plan = {"rps": rps, "duration_s": duration_s, "users": users, "slo": slo, "host": host}
+    return load.run(server.url, payloads=payloads, out=payloads.parent / "load.json", **plan)
 
 
 def test_a_healthy_server_passes_at_the_rate_that_was_wanted(payloads):
@@ -82,10 +83,17 @@ def test_a_healthy_server_passes_at_the_rate_that_was_wanted(payloads):
     assert abs(result.rps - 40) < 2
     assert abs(result.requests - 3 * 40) < 12
     assert {path for path, _ in server.bodies} == {"/rank"}
+    assert server.hosts == {server.url.removeprefix("http://")}
     assert {body["slate"] for _, body in server.bodies} == set(range(7))
     gaps_s = [later - earlier for earlier, later in zip(server.arrived_s, server.arrived_s[1:], strict=False)]
     assert sorted(gaps_s)[len(gaps_s) // 2] == pytest.approx(1 / 40, abs=0.01)
     assert json.loads((payloads.parent / "load.json").read_text())["p99_ms"] == result.p99_ms
+
+
+def test_requests_name_the_host_that_a_gateway_knows_the_service_by(payloads):
+    with serving() as server:
+        run(server, payloads, duration_s=1, host="ads.example.com")
+    assert server.hosts == {"ads.example.com"}
 
 
 def test_a_stall_counts_for_every_request_that_was_due_meanwhile(payloads):

@@ -61,12 +61,12 @@ def market(mean_ctr=0.02):
     return market
 
 
-def flow(route, seconds=0.5, mean_ctr=0.02, rps=100):
+def flow(route, seconds=0.5, mean_ctr=0.02, rps=100, token="a-token"):
     """Let traffic flow for a while; the traffic with all that it counted."""
 
     async def run():
         async with route.served() as url:
-            traffic = Traffic(market(mean_ctr), url, "a-token", rps=rps, slo_latency_ms=SLOW_MS)
+            traffic = Traffic(market(mean_ctr), url, token, rps=rps, slo_latency_ms=SLOW_MS)
             async with traffic.flowing():
                 await asyncio.sleep(seconds)
             await traffic.tally.settled()
@@ -188,6 +188,12 @@ def test_clicks_that_are_refused_are_kept_and_not_counted_as_sent():
     traffic = flow(route, mean_ctr=0.5)
     assert traffic.clicks_sent == 0
     assert len(traffic._clicks) > 0
+
+
+def test_without_a_token_no_click_is_kept_for_later():
+    traffic = flow(Route(answering()), mean_ctr=0.5, token=None)
+    assert (traffic.clicks_sent, traffic._clicks) == (0, [])
+    assert traffic.tally.versions[2].requests > 20
 
 
 def test_no_click_follows_an_answer_that_failed():
