@@ -123,6 +123,7 @@ class FakedParts:
             operator.client,
             declaration.name,
             namespace,
+            operator=namespace,
             may_write=operator.lease.check,
             weights=lambda standing: standing.weights(share),
         )

@@ -91,3 +91,11 @@ def test_one_process_is_not_told_apart():
 def test_a_source_is_named_by_its_version_and_its_pod():
     assert (source_name(3), source_name(3, "ads-v3-x2z")) == ("3", "3/ads-v3-x2z")
     assert [version_of(source) for source in ("3", "3/ads-v3-x2z")] == [3, 3]
+
+
+def test_a_pod_that_gave_way_to_another_is_forgotten_and_one_that_does_not_answer_is_not():
+    seen = {name: {"canary": counts(10)} for name in ("3/gone", "3/silent", "3/here", "1")}
+    _, totals = observe(
+        1, 1.0, previous=seen, current={"3/silent": None, "3/here": {"canary": counts(12)}}, deployed={Arm.CANARY: 3}
+    )
+    assert totals.keys() == {"3/silent", "3/here", "1"}

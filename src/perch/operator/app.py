@@ -132,7 +132,14 @@ class Parts:
 
         self._fleet = KServeFleet(operator.client, serving, operator.registry, seen=self._seen, owner=owner)
         self._metrics = ScrapeSource(self._fleet.sources)
-        self.store = StatusStore(operator.client, name, namespace, may_write=operator.lease.check, weights=weights)
+        self.store = StatusStore(
+            operator.client,
+            name,
+            namespace,
+            operator=options.namespace,
+            may_write=operator.lease.check,
+            weights=weights,
+        )
         self._router = GatewayRouter(operator.blocking, route, owner=owner, may_write=operator.lease.check)
         ports = Ports(operator.registry, self._fleet, self._router, self._metrics, self.store, self._labels)
         self.service = Service(declaration, ports, options.ledgers / namespace / name, notify=_say(namespace, name))
@@ -217,6 +224,7 @@ async def _host(operator: Operator, body: kopf.Body, namespace: str, stopped: ko
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(parts.close)
         operator.meters.begin(namespace, name, made_with.slo)
+        await _check_unclaimed(operator, parts.store, name)
         await hosted.open(wish)
         stack.push_async_callback(hosted.close)
         is_outdated = hosted.is_busy
@@ -245,6 +253,17 @@ async def _host(operator: Operator, body: kopf.Body, namespace: str, stopped: ko
             operator.meters.tell(namespace, name, parts.store.told, canary_weight=weight, e_value=e_value)
             due = max(due + TICK_S, time.monotonic())
             await stopped.wait(due - time.monotonic())
+
+
+async def _check_unclaimed(operator: Operator, store: StatusStore, name: str) -> None:
+    """Raise `PlatformError` while the Perch of another namespace runs the service."""
+    await store.load()
+    other = store.told.operator
+    if other not in {None, operator.options.namespace} and await operator.lease.is_kept(other):
+        raise PlatformError(
+            f"ModelService {name} is run by the Perch in namespace {other}. Uninstall one of the two, or give each"
+            " namespaces of its own with operator.watch."
+        )
 
 
 def wish_of(body: Mapping[str, Any]) -> Wish:

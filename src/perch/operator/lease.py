@@ -77,6 +77,28 @@ class Lease:
                 _log.exception("The lease was not renewed.")
             await asyncio.sleep(RENEW_S)
 
+    async def is_kept(self, namespace: str) -> bool:
+        """Whether an operator lives whose lease stands in another namespace: it is renewed while we look.
+
+        Raises:
+            PlatformError: that cannot be told.
+        """
+        seen = []
+        for wait_s in (LASTS_S + RENEW_S, 0.0):
+            with calling(f"read the lease of the Perch in {namespace}"):
+                try:
+                    found = await self._client.get(LeaseObject, _NAME, namespace=namespace)
+                except ApiError as error:
+                    if error.status.code == _NOT_FOUND:
+                        return False
+                    raise
+            if found.spec is None or not found.spec.holderIdentity:
+                return False
+            assert found.metadata is not None
+            seen.append(found.metadata.resourceVersion)
+            await asyncio.sleep(wait_s)
+        return seen[0] != seen[1]
+
     async def give_back(self) -> None:
         """Let another operator have it at once; one that cannot be told waits until it has run out."""
         if not self.held:

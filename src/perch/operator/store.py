@@ -37,6 +37,7 @@ class StatusStore:
         name: str,
         namespace: str,
         *,
+        operator: str,
         may_write: Callable[[], None],
         weights: Callable[[Standing], Weights],
     ) -> None:
@@ -46,12 +47,14 @@ class StatusStore:
             client: Of the API server.
             name: Of the object.
             namespace: Of the object.
+            operator: Namespace of the Perch that runs the object; each write claims it for this one.
             may_write: Raises `PlatformError` when another operator writes.
             weights: Where a standing wants the traffic.
         """
         self._client = client
         self._name = name
         self._namespace = namespace
+        self._operator = operator
         self._may_write = may_write
         self._weights = weights
         self._status = ModelServiceStatus.model_validate({"observedGeneration": 0})
@@ -106,25 +109,28 @@ class StatusStore:
         """The status, and the version of the object that has it."""
         with calling(f"read ModelService {self._name}"):
             found = await self._client.get(ModelServiceObject, self._name, namespace=self._namespace)
+        return self._status_of(found), found["metadata"]["resourceVersion"]
+
+    def _status_of(self, found: Mapping[str, Any]) -> ModelServiceStatus:
         kept: Mapping[str, Any] = found.get("status") or {}
         try:
-            status = ModelServiceStatus.model_validate({"observedGeneration": 0, **kept})
+            return ModelServiceStatus.model_validate({"observedGeneration": 0, **kept})
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise RolloutError(f"The status of ModelService {self._name} is not ours at {where}: clear it.") from None
-        return status, found["metadata"]["resourceVersion"]
 
     async def _write(self, status: ModelServiceStatus) -> None:
+        status = status.model_copy(update={"operator": self._operator})
         if status == self._status:
             return
         while not await self._replace(status):
-            found, self._version = await self._read()
+            found, version = await self._read()
             if found != self._status:
                 raise SupersededError(
                     f"The status of ModelService {self._name} was written by somebody else; it is read again."
                 )
-        self._status = status
+            self._version = version
 
     async def _replace(self, status: ModelServiceStatus) -> bool:
         """Write the status; whether the object was still the one that we know."""
@@ -148,7 +154,7 @@ class StatusStore:
                 if error.status.code == _CONFLICT:
                     return False
                 raise
-        self._version = written["metadata"]["resourceVersion"]
+        self._status, self._version = self._status_of(written), written["metadata"]["resourceVersion"]
         return True
 
 

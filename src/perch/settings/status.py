@@ -78,5 +78,8 @@ class ModelServiceStatus(Settings):
     request: str | None = None
     """Id of the last request of a person that was taken on."""
 
+    operator: str | None = None
+    """Namespace of the Perch that runs the service. Another one leaves it alone while that one lives."""
+
     engine: Annotated[str, StringConstraints(max_length=ENGINE_LIMIT_BYTES)] | None = None
     """The engine's state, compressed; with it the operator goes on where it was. Of no use to people."""

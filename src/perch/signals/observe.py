@@ -57,7 +57,7 @@ def observe(
     Returns:
         The observation. An arm of which no source answered has `None` for its counts; when one answers again, they
         cover the whole time. Of an arm with several sources each is told apart, too.
-        The newest totals known of every source.
+        The newest totals known of every source that has not given way to others.
     """
     answered = {source: totals for source, totals in current.items() if totals is not None}
     by_source = {
@@ -69,7 +69,13 @@ def observe(
         for arm, counted in by_source.items()
         if len(counted) > 1
     }
-    return Observation(tick, now_s, arms, command, pods=pods), {**previous, **answered}
+    return Observation(tick, now_s, arms, command, pods=pods), {**_lasting(previous, current), **answered}
+
+
+def _lasting(previous: Mapping[str, Totals], current: Mapping[str, Totals | None]) -> Mapping[str, Totals]:
+    """The totals without those of sources that are gone: no longer listed, while others of their version are."""
+    versions = {version_of(source) for source in current}
+    return {name: totals for name, totals in previous.items() if name in current or version_of(name) not in versions}
 
 
 def _of(totals: Mapping[str, Totals], version: int) -> Mapping[str, Totals]:
