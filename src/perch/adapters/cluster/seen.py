@@ -1,6 +1,7 @@
 """What there is of services in a cluster: their pods, versions and routes, as the API server last told."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -72,13 +73,14 @@ class Seen:
 def _pod(found: PodObject) -> Pod | None:
     status, metadata = found.status, found.metadata
     labels = (metadata.labels if metadata else None) or {}
-    if status is None or metadata is None or VERSION_LABEL not in labels or status.phase in _ENDED:
+    version = _number(labels)
+    if status is None or metadata is None or version is None or status.phase in _ENDED:
         return None
     conditions = {one.type: one.status for one in status.conditions or []}
     is_going = metadata.deletionTimestamp is not None
     return Pod(
         name=metadata.name or "",
-        version=int(labels[VERSION_LABEL]),
+        version=version,
         host=status.podIP or "",
         fingerprint=labels.get(FINGERPRINT_LABEL, ""),
         is_ready=conditions.get("Ready") == "True" and not is_going,
@@ -87,11 +89,17 @@ def _pod(found: PodObject) -> Pod | None:
 
 def _version(found: Any) -> Version | None:  # noqa: ANN401
     labels = found.metadata.labels
-    if VERSION_LABEL not in labels or found.metadata.deletionTimestamp is not None:
+    version = _number(labels)
+    if version is None or found.metadata.deletionTimestamp is not None:
         return None
-    return Version(int(labels[VERSION_LABEL]), labels.get(FINGERPRINT_LABEL, ""))
+    return Version(version, labels.get(FINGERPRINT_LABEL, ""))
 
 
 def _service(found: ServiceObject) -> int | None:
-    labels = (found.metadata.labels if found.metadata else None) or {}
-    return int(labels[VERSION_LABEL]) if VERSION_LABEL in labels else None
+    return _number((found.metadata.labels if found.metadata else None) or {})
+
+
+def _number(labels: Mapping[str, str]) -> int | None:
+    """The version that labels name. Anybody may write labels: what is no number is not ours."""
+    told = labels.get(VERSION_LABEL, "")
+    return int(told) if told.isascii() and told.isdecimal() else None
