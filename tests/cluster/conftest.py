@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 
 from perch.adapters.registry.mlflow import MlflowRegistry
+from perch.adapters.registry.port import Role
 from perch.pipeline.ingest import Source
 from perch.pipeline.run import train
 from perch.pipeline.settings import PipelineSettings
@@ -174,6 +175,7 @@ def service(kubectl, installed, registry):
     service = ServiceObject(kubectl, installed, f"ads-{uuid4().hex[:4]}")
     for version in (2, 3, 4):
         registry.quarantine("ad-clicks", version, None)
+    registry.assign("ad-clicks", Role.CHAMPION, 1)
     yield service
     kubectl("delete", "modelservice", service.name, "-n", installed, "--timeout=60s", "--ignore-not-found")
 

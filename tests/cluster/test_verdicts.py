@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from cluster_release import declared, released, runs, serving, spoil, traffic, until
+from perch.adapters.registry.port import Role
 from perch.demo.faults import CONSTANT, ERRORS, SILENCE, SKEW
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -79,11 +80,10 @@ async def test_without_requests_nothing_is_decided_and_the_weight_stays(service,
 
 
 @pytest.fixture
-def promoted(registry):
-    """The registry says that version 2 was promoted before."""
-    registry.assign("ad-clicks", "champion", 2)
-    yield
-    registry.assign("ad-clicks", "champion", 1)
+def promoted(service, registry):
+    """A service of which the registry says that version 2 was promoted before."""
+    registry.assign("ad-clicks", Role.CHAMPION, 2)
+    return service
 
 
 @runs

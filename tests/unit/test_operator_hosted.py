@@ -52,7 +52,7 @@ class Cluster:
 
     def open(self):
         parts = SimpleNamespace(service=self.world.service, store=self.board, adopt=self.adopt)
-        self.hosted = Hosted(parts, self.told.append)
+        self.hosted = Hosted(parts, lambda *told: self.told.append(told))
         self.world.loop.run(self.hosted.open(self.wish))
 
     async def adopt(self, *, renew):
@@ -130,6 +130,17 @@ def test_another_version_than_the_champion_is_released_and_becomes_it(cluster):
     assert (cluster.status.outcome, cluster.world.service.champion) == (Action.PROMOTE, 2)
 
 
+def test_people_see_what_was_decided_as_events(cluster):
+    cluster.run(3)
+    cluster.wants(2)
+    cluster.run(200, until=lambda: cluster.status.phase is Phase.DONE)
+    reasons = [reason for reason, _ in cluster.told]
+    assert reasons[0] == "Released"
+    assert reasons[1:-2] == ["WeightsChanged"] * (len(reasons) - 3)
+    assert reasons[-2:] == ["Promoted", "Ended"]
+    assert cluster.told[-1][1] == cluster.status.sentence
+
+
 def test_what_came_home_is_not_tried_again_until_a_person_says_so(cluster):
     cluster.world.behaviour[2] = Version(error_rate=0.3)
     cluster.run(3)
@@ -155,7 +166,7 @@ def test_a_version_in_quarantine_is_refused_once_with_a_sentence_until_the_wish_
     status, sentence = cluster.board.conditions["Accepted"]
     assert (status, cluster.world.service.rolling) == ("False", False)
     assert "Version 3 is in quarantine" in sentence
-    assert cluster.told == [sentence]
+    assert cluster.told == [("Refused", sentence)]
     cluster.wants(2)
     cluster.run(3)
     assert cluster.board.conditions["Accepted"] == ("True", "Rollout v2-1 has begun.")

@@ -20,8 +20,8 @@ def main() -> int:
     """Run until SIGTERM; a mistake in the options is one sentence."""
     asked = _parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "httpx2", "aiohttp.access"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         registry = MlflowRegistry(asked.registry)
     except PerchError as error:

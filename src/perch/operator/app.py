@@ -40,6 +40,8 @@ TICK_S = 1.0
 _WAIT_S = 1.0
 _RETRY_S = 10.0
 
+_GOOD_NEWS = {"Released", "WeightsChanged", "Promoted", "Ended"}
+
 _log = logging.getLogger(__name__)
 
 
@@ -220,7 +222,12 @@ async def _host(operator: Operator, body: kopf.Body, namespace: str, stopped: ko
     name, made_with = wish.declaration.name, fixed_of(wish)
     say = _say(namespace, name)
     parts = operator.parts(wish.declaration, namespace, owner_of(body))
-    hosted = Hosted(parts, notify=lambda sentence: kopf.warn(body, reason="Refused", message=sentence))
+
+    def announce(reason: str, sentence: str) -> None:
+        kind = "Normal" if reason in _GOOD_NEWS else "Warning"
+        kopf.event(body, type=kind, reason=reason, message=sentence)
+
+    hosted = Hosted(parts, announce)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(parts.close)
         operator.meters.begin(namespace, name, made_with.slo)
@@ -240,7 +247,7 @@ async def _host(operator: Operator, body: kopf.Body, namespace: str, stopped: ko
             try:
                 with operator.meters.tick():
                     async for sentence in parts.mend():
-                        kopf.warn(body, reason="Mended", message=sentence)
+                        announce("Mended", sentence)
                     await hosted.step(wish, time.time())
             except SupersededError:
                 raise

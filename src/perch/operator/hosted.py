@@ -13,7 +13,7 @@ import msgspec
 
 from perch.adapters.traffic.gateway import SETTLING_S
 from perch.core import Policy
-from perch.core.types import Command
+from perch.core.types import Action, Command
 from perch.errors import PerchError, RolloutError
 from perch.operator.reporting import ACCEPTED, READY, condition
 from perch.operator.store import StatusStore, now_utc
@@ -31,6 +31,13 @@ _COMMANDS: Final = {
     "promote": Command.PROMOTE,
     "rollback": Command.ROLL_BACK,
 }
+_REASONS: Final = {
+    Action.PROMOTE: "Promoted",
+    Action.ROLL_BACK: "RolledBack",
+    Action.FALL_BACK: "FellBack",
+}
+"""Reason of the Event that tells of a decision."""
+
 _RETRY_S: Final = 10.0
 
 
@@ -68,11 +75,17 @@ class Parts(Protocol):
 class Hosted:
     """Ticks one service and follows its object's wishes."""
 
-    def __init__(self, parts: Parts, notify: Callable[[str], None]) -> None:
+    def __init__(self, parts: Parts, announce: Callable[[str, str], None]) -> None:
+        """Make one; `open` brings it up.
+
+        Args:
+            parts: What it is made of.
+            announce: Told what people should see, as an Event's reason and sentence.
+        """
         self._parts = parts
         self._service = parts.service
         self._store = parts.store
-        self._notify = notify
+        self._announce = announce
         self._releasing: asyncio.Task[None] | None = None
         self._wished: int | None = None
         self._tried: int | None = None
@@ -96,7 +109,10 @@ class Hosted:
         """Follow the wish and tick once. What a person got wrong is told in a condition, and stops nothing."""
         request = await self._follow_request(wish, now_s)
         self._follow_version(wish, now_s)
-        await self._service.tick(now_s)
+        decision = await self._service.tick(now_s)
+        if decision is not None and (decision.action is not Action.HOLD or not self._service.rolling):
+            otherwise = "WeightsChanged" if self._service.rolling else "Ended"
+            self._announce(_REASONS.get(decision.action, otherwise), decision.sentence)
         if self._service.serves:
             await self._tell(wish, READY, "True", "Serving", "The champion serves.")
         else:
@@ -179,6 +195,7 @@ class Hosted:
                 await self._tell(wish, ACCEPTED, "False", "TryingAgain", str(error))
             else:
                 await self._tell(wish, ACCEPTED, "True", "Released", f"Rollout {name} has begun.")
+                self._announce("Released", f"Rollout {name} has begun.")
 
         self._releasing = asyncio.create_task(run())
 
@@ -187,7 +204,7 @@ class Hosted:
     ) -> None:
         told = condition(kind, message, status=status, reason=reason, generation=wish.generation, since=now_utc())
         if await self._store.note(wish.generation, told) and status == "False":
-            self._notify(message)
+            self._announce(reason, message)
 
 
 def policy_of(wish: Wish) -> Policy:
