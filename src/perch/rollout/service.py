@@ -29,6 +29,7 @@ from perch.errors import PlatformError, RegistryError, RolloutError
 from perch.rollout import labels
 from perch.rollout.admission import objections
 from perch.rollout.attempt import Attempt, Totals
+from perch.rollout.counters import Counters
 from perch.rollout.history import history, last_without_promotion, ledger_file, next_name
 from perch.rollout.ledger import Ledger, Tick
 from perch.rollout.pods import take_out
@@ -41,9 +42,6 @@ from perch.signals.observe import observe, version_of
 
 _DRAIN_S = 2.0
 """Between a version's last weight and the end of its process: the router applies the change, requests in flight end."""
-
-_PATIENCE = 4
-"""Ticks in a row in which only the canary's counts may be missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ class Service:
         self._retiring: set[asyncio.Task[None]] = set()
         self._releasing = asyncio.Lock()
         self._moving = asyncio.Lock()
-        self._missed = 0
+        self._counters = Counters(ports.metrics, ports.fleet)
         folder.mkdir(parents=True, exist_ok=True)
 
     async def open(self) -> None:
@@ -195,8 +193,8 @@ class Service:
         return _Admitted(wanted, champion, tuple(against))
 
     async def _release(self, admitted: "_Admitted", policy: Policy, now_s: float, retry_of: str | None) -> str:
-        attempt = replace(self._begin(admitted, policy, await self._totals(), now_s), retry_of=retry_of)
-        self._command, self._settled, self._missed = None, False, 0
+        attempt = replace(self._begin(admitted, policy, await self._counters.at_first(), now_s), retry_of=retry_of)
+        self._command, self._settled = None, False
         ledger = self._ledger(attempt)
         ledger.begin(attempt)
         for objection in admitted.overridden:
@@ -260,7 +258,7 @@ class Service:
 
     async def _move(self, before: Attempt, now_s: float) -> Decision:
         command = self._command
-        read, arrived = await asyncio.gather(self._read(before), labels.arrived(self._ports.labels, before))
+        read, arrived = await asyncio.gather(self._counters.during(before), labels.arrived(self._ports.labels, before))
         counted, totals = observe(
             before.tick + 1,
             now_s,
@@ -383,28 +381,6 @@ class Service:
             self._routed = None  # what fails may have been written all the same
             await asyncio.to_thread(self._ports.router.route, *wanted)
             self._routed = wanted
-
-    async def _read(self, attempt: Attempt) -> Mapping[str, Mapping[str, Counts] | None]:
-        """What the processes have counted.
-
-        A canary that has died, or hangs while the champion answers, counts nothing more: that is silence, not no data.
-        Its counters go on where they were should it come back, so nothing is lost.
-        """
-        read = await self._ports.metrics.read()
-        answering = {version_of(source) for source, totals in read.items() if totals is not None}
-        if attempt.version in answering:
-            self._missed = 0
-            return read
-        self._missed += attempt.champion in answering
-        if self._missed > _PATIENCE or attempt.version in self._ports.fleet.down():
-            seen = attempt.totals.items()
-            return {**read, **{source: totals for source, totals in seen if version_of(source) == attempt.version}}
-        return read
-
-    async def _totals(self) -> Totals:
-        """The counters from which a rollout counts; a source that does not answer counts from its next answer."""
-        read = await self._ports.metrics.read()
-        return {source: totals or {} for source, totals in read.items()}
 
     async def _remember(self, standing: Standing) -> None:
         await self._ports.store.save(standing)

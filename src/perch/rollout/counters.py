@@ -1,0 +1,44 @@
+"""What the serving processes have counted, with silence told apart from no data."""
+
+from collections.abc import Mapping
+
+from perch.adapters.fleet.port import Fleet
+from perch.adapters.metrics.port import MetricsSource
+from perch.core.types import Counts
+from perch.rollout.attempt import Attempt, Totals
+from perch.signals.observe import version_of
+
+_PATIENCE = 4
+"""Ticks in a row in which only the canary's counts may be missing."""
+
+
+class Counters:
+    """Reads the counters of one service."""
+
+    def __init__(self, metrics: MetricsSource, fleet: Fleet) -> None:
+        self._metrics = metrics
+        self._fleet = fleet
+        self._missed = 0
+
+    async def at_first(self) -> Totals:
+        """The counters from which a rollout counts; a source that does not answer counts from its next answer."""
+        self._missed = 0
+        read = await self._metrics.read()
+        return {source: totals or {} for source, totals in read.items()}
+
+    async def during(self, attempt: Attempt) -> Mapping[str, Mapping[str, Counts] | None]:
+        """The counters in mid-rollout.
+
+        A canary that has died, or hangs while the champion answers, counts nothing more: that is silence, not no data.
+        Its counters go on where they were should it come back, so nothing is lost.
+        """
+        read = await self._metrics.read()
+        answering = {version_of(source) for source, totals in read.items() if totals is not None}
+        if attempt.version in answering:
+            self._missed = 0
+            return read
+        self._missed += attempt.champion in answering
+        if self._missed > _PATIENCE or attempt.version in self._fleet.down():
+            seen = attempt.totals.items()
+            return {**read, **{source: totals for source, totals in seen if version_of(source) == attempt.version}}
+        return read
