@@ -20,6 +20,7 @@ from lightkube.config.models import Cluster, Context, User
 LABELS = {"perch.dev/service": "ads", "app.kubernetes.io/managed-by": "perch"}
 NAMESPACE = "shop"
 _ENDS = None  # of a watch
+_OWNERS = {"inferenceservices"}  # what is deleted in the foreground goes after what it owns
 
 
 class RefusedError(Exception):
@@ -198,7 +199,7 @@ class FakeCluster:
         found = copy.deepcopy(self._found(key))
         self.written.append(("DELETE", key[0], key[2]))
         policy = options.get("propagationPolicy") or params.get("propagationPolicy")
-        if policy == "Foreground" and self.controllers:  # it goes when what it owns has gone
+        if policy == "Foreground" and key[0] in _OWNERS:
             found["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z"}
             self._store(key, found)
         else:
@@ -330,19 +331,22 @@ def accept_routes(cluster, change, resource, route):
 
 def run_versions(cluster, change, resource, version):
     """KServe, and Kubernetes with it: one pod a version, which is ready at once and goes with its object."""
-    name, labels = version["metadata"]["name"], version["metadata"].get("labels")
     if resource != "inferenceservices" or change == "DELETED":
         return
-    if "deletionTimestamp" in version["metadata"]:
-        cluster.remove("pods", f"{name}-pod")
-        cluster.remove(resource, name)
+    name, metadata = version["metadata"]["name"], version["metadata"]
+    if "deletionTimestamp" in metadata:
+        finish_deletion(cluster, name)
         return
-    cluster.put("pods", pod(f"{name}-pod", labels))
-    told = {
-        "observedGeneration": version["metadata"]["generation"],
-        "conditions": [{"type": "Ready", "status": "True"}],
-    }
-    cluster.change(resource, name, status=told)
+    cluster.put("pods", pod(f"{name}-pod", metadata["labels"]))
+    told = {"observedGeneration": metadata["generation"], "conditions": [{"type": "Ready", "status": "True"}]}
+    cluster.change("inferenceservices", name, status=told)
+
+
+def finish_deletion(cluster, name):
+    """The pods of a version have ended, and so it is gone."""
+    for one in [one for one in cluster.names("pods") if one.startswith(name)]:
+        cluster.remove("pods", one)
+    cluster.remove("inferenceservices", name)
 
 
 def pod(name, labels, *, ready=True, **status):

@@ -4,6 +4,7 @@ What a version's object says stands in `kserve_resources`; here it is written, w
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, cast
@@ -31,6 +32,8 @@ from perch.errors import PlatformError
 from perch.signals.observe import source_name
 
 READY_TIMEOUT_S: Final = 240.0
+
+_KINDS: Final = (ServiceObject, InferenceService)  # of which a version has one object each
 
 _POLL_S = 0.5
 _NOT_FOUND = 404
@@ -77,11 +80,13 @@ class KServeFleet:
         if version in self._versions - self._outdated:
             return
         try:
+            await self._await_gone(version)
             await self._apply(version)
             await self._await_ready(version)
         except BaseException:
             if version not in self._versions:
-                await self.stop(version)
+                with contextlib.suppress(PlatformError):  # the reason why it is stopped is the one to tell
+                    await self.stop(version)
             raise
         self._versions.add(version)
         self._outdated.discard(version)
@@ -93,7 +98,8 @@ class KServeFleet:
             PlatformError: the API server does not answer, or refuses; the next call tries again.
         """
         there = self._there().keys()
-        lost = (self._versions & self._noticed) - there
+        missing = (self._versions & self._noticed) - there
+        lost = {version for version in missing if not await self._is_going(version)}
         for version in lost:
             await self._apply(version)
         self._noticed = (self._noticed - lost) | there  # one that is lost is looked for only when it was seen again
@@ -113,39 +119,74 @@ class KServeFleet:
         for manifest in (leads, runs):
             manifest["metadata"]["ownerReferences"] = [self._owner]
         with calling(f"run version {version} of {serving.service}"):
-            for kind in (ServiceObject, InferenceService):
-                await self._check_ours(kind, object_name(serving.service, version))
+            for kind in _KINDS:
+                self._check_ours(kind, version, await self._find(kind, version))
             await self._client.apply(cast("ServiceObject", ServiceObject.from_dict(leads)), force=True)
             await self._client.apply(InferenceService.from_dict(runs), force=True)
 
-    async def _check_ours(self, kind: type[Any], name: str) -> None:
-        """Raise `PlatformError` when an object of that name was made by somebody else."""
+    async def _find(self, kind: type[Any], version: int) -> Any:  # noqa: ANN401  what lightkube makes of it
+        """One of the objects of a version; `None` when there is none of its name."""
         serving = self._serving
         try:
-            found = await self._client.get(kind, name, namespace=serving.namespace)
+            return await self._client.get(kind, object_name(serving.service, version), namespace=serving.namespace)
         except ApiError as error:
             if error.status.code == _NOT_FOUND:
-                return
+                return None
             raise
-        if not is_ours({"labels": found.metadata.labels}, serving.service):
+
+    def _check_ours(self, kind: type[Any], version: int, found: Any) -> None:  # noqa: ANN401
+        """Raise `PlatformError` when an object was made by somebody else."""
+        serving = self._serving
+        if found is not None and not is_ours({"labels": found.metadata.labels}, serving.service):
             raise PlatformError(
-                f"{kind.__name__} {name} in {serving.namespace} was not made by Perch. Rename the ModelService, or "
-                f"delete it."
+                f"{kind.__name__} {object_name(serving.service, version)} in {serving.namespace} was not made by Perch."
+                " Rename the ModelService, or delete it."
             )
 
+    async def _is_going(self, version: int) -> bool:
+        """Whether an object of a version is still being deleted: what is written to it goes with it."""
+        with calling(f"look at version {version} of {self._serving.service}"):
+            found = [await self._find(kind, version) for kind in _KINDS]
+        return any(one is not None and one.metadata.deletionTimestamp is not None for one in found)
+
+    async def _await_gone(self, version: int) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while await self._is_going(version):
+            if time.monotonic() > deadline:
+                raise PlatformError(
+                    f"Version {version} of {self._serving.service} was stopped and is still there after "
+                    f"{READY_TIMEOUT_S:.0f} s. See what the finalizers of its InferenceService and its pods wait for."
+                )
+            await asyncio.sleep(_POLL_S)
+
     async def stop(self, version: int) -> None:
-        """See `Fleet.stop`. The pods finish their requests within their grace period."""
+        """See `Fleet.stop`. The pods finish their requests within their grace period; what is not ours is left alone.
+
+        Raises:
+            PlatformError: the API server does not answer, or refuses; the version still counts as one that runs.
+        """
+        ran = version in self._versions
         self._versions.discard(version)
-        name = object_name(self._serving.service, version)
-        for kind in (InferenceService, ServiceObject):
+        self._noticed.discard(version)
+        try:
             with calling(f"stop version {version} of {self._serving.service}"):
-                try:
-                    await self._client.delete(
-                        kind, name, namespace=self._serving.namespace, cascade=CascadeType.FOREGROUND
-                    )
-                except ApiError as error:
-                    if error.status.code != _NOT_FOUND:
-                        raise
+                for kind in (InferenceService, ServiceObject):
+                    await self._delete(kind, version)
+        except PlatformError:
+            if ran:
+                self._versions.add(version)
+            raise
+
+    async def _delete(self, kind: type[Any], version: int) -> None:
+        found = await self._find(kind, version)
+        if found is None or not is_ours({"labels": found.metadata.labels}, self._serving.service):
+            return
+        name, namespace = object_name(self._serving.service, version), self._serving.namespace
+        try:
+            await self._client.delete(kind, name, namespace=namespace, cascade=CascadeType.FOREGROUND)
+        except ApiError as error:
+            if error.status.code != _NOT_FOUND:
+                raise
 
     async def eject(self, version: int, pod: str) -> None:
         """See `Fleet.eject`: the pod is deleted, and its Deployment makes another one."""
