@@ -91,8 +91,9 @@ class GatewayRouter:
         manifest = self._route.manifest
         manifest["metadata"]["ownerReferences"] = [self._owner]
         manifest["spec"]["rules"] = [rule(endpoints, units, round(weights.mirror * WHOLE))]
-        self._written = self._write(manifest)
-        self._await_accepted(self._written)
+        self._written = None  # what fails may have been written all the same, and would be taken for somebody else's
+        self._written = generation = self._write(manifest)
+        self._await_accepted(generation)
 
     def _write(self, manifest: Manifest) -> int:
         """Write the route; its new generation.
