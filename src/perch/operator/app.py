@@ -264,8 +264,7 @@ async def _host(operator: Operator, body: kopf.Body, namespace: str, stopped: ko
 
 async def _check_unclaimed(operator: Operator, store: StatusStore, name: str) -> None:
     """Raise `PlatformError` while the Perch of another namespace runs the service."""
-    await store.load()
-    other = store.told.operator
+    other = await store.claimant()
     if other not in {None, operator.options.namespace} and await operator.lease.is_kept(other):
         raise PlatformError(
             f"ModelService {name} is run by the Perch in namespace {other}. Uninstall one of the two, or give each"

@@ -66,6 +66,16 @@ class StatusStore:
         self._status, self._version = await self._read()
         return unpacked(self._status.engine) if self._status.engine else None
 
+    async def claimant(self) -> str | None:
+        """Namespace of the Perch that ran the object last; `None` before any did.
+
+        Raises:
+            PlatformError: the API server does not answer.
+            RolloutError: the status is not what we write.
+        """
+        self._status, self._version = await self._read()
+        return self._status.operator
+
     async def save(self, standing: Standing) -> None:
         """See `StandingStore.save`."""
         status = told(standing, self._weights(standing))
