@@ -1,4 +1,5 @@
-"""What every `TrafficRouter` does: the real Envoy and its twin in memory through the same checks."""
+"""What every `TrafficRouter` does: the real Envoy, its twin in memory, and KServe's canaries (of which KServe itself is
+a fake here) through the same checks. What KServe's cannot do, copies and a third arm, is asked of the others only."""
 
 import asyncio
 import math
@@ -7,7 +8,12 @@ from collections import Counter
 import pytest
 
 from envoy_bench import Backend, Envoy, served
+from fake_kserve import KnativeKserve, StandardKserve
+from perch.adapters.traffic.inference_service import InferenceServiceRouter
+from perch.adapters.traffic.knative import KNATIVE
+from perch.adapters.traffic.kserve_canary import KSERVE_CANARY
 from perch.adapters.traffic.memory import MemoryRouter
+from perch.adapters.traffic.probe import ProbedRouter
 from perch.core.types import Arm, Weights
 from perch.errors import PlatformError
 
@@ -23,6 +29,36 @@ class MemorySplit:
 
     def send(self, n):
         return Counter(arm for _ in range(n) for arm in self.router.send())
+
+    def close(self):
+        pass
+
+
+class ProbedSplit(MemorySplit):
+    """The twin behind a probe, which asks it."""
+
+    def __init__(self):
+        super().__init__()
+        self._memory = self.router
+        self.router = ProbedRouter(self._memory, self._ask, lambda endpoint: endpoint, settling_s=0.0)
+
+    def send(self, n):
+        return Counter(arm for _ in range(n) for arm in self._memory.send())
+
+    def _ask(self, n):
+        return Counter(f"{self._memory.send()[0]}:1" for _ in range(n))
+
+
+class KserveSplit:
+    """Requests through a KServe that does as its object says."""
+
+    def __init__(self, kserve, split):
+        self._kserve = kserve
+        self.endpoints = kserve.endpoints
+        self.router = InferenceServiceRouter(kserve, "ads", "shop", split, may_write=lambda: None)
+
+    def send(self, n):
+        return self._kserve.send(n)
 
     def close(self):
         pass
@@ -62,9 +98,21 @@ class EnvoySplit:
         self._envoy.stop()
 
 
-@pytest.fixture(params=["memory", "envoy"])
+SPLITS = {
+    "memory": lambda _: MemorySplit(),
+    "probed": lambda _: ProbedSplit(),
+    "envoy": EnvoySplit,
+    "kserve-canary": lambda _: KserveSplit(StandardKserve(), KSERVE_CANARY),
+    "knative": lambda _: KserveSplit(KnativeKserve(), KNATIVE),
+}
+of_three_arms = pytest.mark.parametrize("split", [name for name in SPLITS if name != "knative"], indirect=True)
+copying = pytest.mark.parametrize("split", ["memory", "probed", "envoy"], indirect=True)
+of_kserve = pytest.mark.parametrize("split", ["kserve-canary", "knative"], indirect=True)
+
+
+@pytest.fixture(params=SPLITS)
 def split(request, tmp_path):
-    split = MemorySplit() if request.param == "memory" else EnvoySplit(tmp_path)
+    split = SPLITS[request.param](tmp_path)
     yield split
     split.close()
 
@@ -78,6 +126,14 @@ def test_before_any_route_the_default_weights_are_told(split):
 
 
 def test_requests_are_split_by_the_weights(split):
+    split.router.route(split.endpoints, Weights(stable=0.75, canary=0.25))
+    seen = split.send(REQUESTS)
+    assert seen.total() == REQUESTS
+    assert within_binomial_error(seen["canary"], 0.25)
+
+
+@of_three_arms
+def test_the_baseline_has_a_share_of_its_own(split):
     split.router.route(split.endpoints, Weights(baseline=0.05, stable=0.7, canary=0.25))
     seen = split.send(REQUESTS)
     assert seen.total() == REQUESTS
@@ -91,6 +147,7 @@ def test_an_arm_without_a_weight_gets_nothing(split):
     assert split.send(400) == {"stable": 400}
 
 
+@copying
 def test_a_mirrored_share_is_copied_and_answered_only_once(split):
     split.router.route(split.endpoints, Weights(stable=1.0, mirror=0.3))
     seen = split.send(REQUESTS)
@@ -99,11 +156,30 @@ def test_a_mirrored_share_is_copied_and_answered_only_once(split):
     assert seen.keys() == {"stable", "shadow"}
 
 
+@of_kserve
+def test_what_cannot_copy_refuses_to_and_changes_nothing(split):
+    split.router.route(split.endpoints, Weights(stable=0.75, canary=0.25))
+    with pytest.raises(PlatformError, match=r"policy\.shadow"):
+        split.router.route(split.endpoints, Weights(stable=0.75, canary=0.25, mirror=0.1))
+    assert split.router.weights() == Weights(stable=0.75, canary=0.25)
+
+
 def test_weights_are_told_as_last_written(split):
+    split.router.route(split.endpoints, Weights(stable=0.98, canary=0.02))
+    assert split.router.weights() == Weights(stable=0.98, canary=0.02)
+    split.router.route(split.endpoints, Weights(stable=0.0, canary=1.0))
+    assert split.router.weights() == Weights(stable=0.0, canary=1.0)
+    split.router.route(split.endpoints, Weights())
+    assert split.router.weights() == Weights()
+
+
+@copying
+def test_a_mirror_is_told_as_last_written(split):
     split.router.route(split.endpoints, Weights(baseline=0.01, stable=0.97, canary=0.02, mirror=0.5))
     assert split.router.weights() == Weights(baseline=0.01, stable=0.97, canary=0.02, mirror=0.5)
 
 
+@of_three_arms
 def test_thirds_add_up_to_the_whole(split):
     split.router.route(split.endpoints, Weights(baseline=1 / 3, stable=1 / 3, canary=1 / 3))
     told = split.router.weights()

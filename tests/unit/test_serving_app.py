@@ -7,6 +7,7 @@ import time
 import httpx
 import pytest
 
+from perch.adapters.traffic.probe import QUESTION
 from perch.serving import predictor as predictor_module
 from perch.serving.app import Application
 from perch.serving.faults import Faults, FaultSwitch
@@ -67,6 +68,13 @@ def test_v2_answers_with_and_without_the_version_in_the_path(path):
     ]
     response = Process().send("POST", path, json={"inputs": inputs})
     assert response.json()["outputs"][0]["data"] == [0.25]
+
+
+def test_what_a_probe_asks_is_refused_by_name_and_held_against_nobody():
+    process = Process()
+    response = process.send("POST", QUESTION)
+    assert (response.status_code, response.headers["x-perch-version"]) == (404, "3")
+    assert process.meter().finished == {"ok": 0, "error": 0, "invalid": 1, "rejected": 0}
 
 
 def test_the_content_type_is_never_looked_at():

@@ -54,6 +54,18 @@ def checked(endpoints: Mapping[Arm, str], weights: Weights) -> dict[Arm, int]:
     return units
 
 
+def whole_percents(units: Mapping[Arm, int]) -> dict[Arm, int]:
+    """Ten-thousandths of every live arm as percent, adding up to 100: for a router that counts in no smaller unit.
+
+    Rounded down, and what is left over goes to the champion, or without it to the baseline: no arm on trial gets more
+    than it was given. So a canary with less than one percent gets nothing.
+    """
+    percents = {arm: units[arm] // 100 for arm in LIVE_ARMS}
+    safest = next(arm for arm in (Arm.STABLE, Arm.BASELINE, Arm.CANARY) if units[arm])
+    percents[safest] += 100 - sum(percents.values())
+    return percents
+
+
 def as_weights(units: Mapping[Arm, int], mirror: int) -> Weights:
     """Ten-thousandths as weights; an arm that is not named has none."""
     return Weights(
