@@ -19,6 +19,7 @@ from lightkube.config.models import Cluster, Context, User
 
 LABELS = {"perch.dev/service": "ads", "app.kubernetes.io/managed-by": "perch"}
 NAMESPACE = "shop"
+_CONFIG = SingleConfig("fake", Context("fake"), Cluster("http://cluster", insecure=True), User())
 _ENDS = None  # of a watch
 _OWNERS = {"inferenceservices"}  # what is deleted in the foreground goes after what it owns
 
@@ -57,10 +58,17 @@ class FakeCluster:
         self._pages = {}
         self._page = itertools.count(1)
         self._interruptions = defaultdict(list)
-        transport = httpx2.MockTransport(self._answer)
-        config = SingleConfig("fake", Context("fake"), Cluster("http://cluster", insecure=True), User())
-        self.client = AsyncClient(config, field_manager="perch", transport=transport, trust_env=False)
-        self.blocking = Client(config, field_manager="perch", transport=transport, trust_env=False)
+        self.transport = httpx2.MockTransport(self._answer)
+        self.client = self.connect(self.transport)
+
+    @property
+    def blocking(self):
+        """A client that blocks."""
+        return Client(_CONFIG, field_manager="perch", transport=self.transport, trust_env=False)
+
+    def connect(self, transport):
+        """A client whose requests come by way of `transport`."""
+        return AsyncClient(_CONFIG, field_manager="perch", transport=transport, trust_env=False)
 
     # --- what tests and controllers do ------------------------------------------------------------------------------
 

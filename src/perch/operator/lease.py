@@ -136,7 +136,7 @@ class Lease:
             return True
         version, since_s = self._seen
         if found.metadata.resourceVersion != version:
-            self._seen = found.metadata.resourceVersion, now_s
+            self._seen = found.metadata.resourceVersion, self._clock_s()  # it may have been written since we asked
             return False
         return now_s - since_s > LASTS_S
 
