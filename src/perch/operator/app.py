@@ -132,7 +132,14 @@ class Parts:
         def weights(standing: Standing) -> Weights:
             return standing.weights(share)
 
-        self._fleet = KServeFleet(operator.client, serving, operator.registry, seen=self._seen, owner=owner)
+        self._fleet = KServeFleet(
+            operator.client,
+            serving,
+            operator.registry,
+            seen=self._seen,
+            owner=owner,
+            may_write=operator.lease.check,
+        )
         self._metrics = ScrapeSource(self._fleet.sources)
         self.store = StatusStore(
             operator.client,

@@ -6,7 +6,7 @@ What a version's object says stands in `kserve_resources`; here it is written, w
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, cast
 
 from lightkube import AsyncClient
@@ -44,7 +44,14 @@ class KServeFleet:
     """A `Fleet` of InferenceServices."""
 
     def __init__(
-        self, client: AsyncClient, serving: Serving, registry: ModelRegistry, *, seen: Seen, owner: Manifest
+        self,
+        client: AsyncClient,
+        serving: Serving,
+        registry: ModelRegistry,
+        *,
+        seen: Seen,
+        owner: Manifest,
+        may_write: Callable[[], None],
     ) -> None:
         """Make a fleet; `adopt` finds what runs already.
 
@@ -54,12 +61,14 @@ class KServeFleet:
             registry: Knows the digest of each version.
             seen: What there is in the cluster.
             owner: Reference to the object with which the versions are to go.
+            may_write: Asked right before each write; raises `PlatformError` when another operator writes.
         """
         self._client = client
         self._serving = serving
         self._registry = registry
         self._seen = seen
         self._owner = owner
+        self._may_write = may_write
         self._versions: set[int] = set()
         self._outdated: set[int] = set()
         self._noticed: set[int] = set()
@@ -121,6 +130,7 @@ class KServeFleet:
         with calling(f"run version {version} of {serving.service}"):
             for kind in _KINDS:
                 self._check_ours(kind, version, await self._find(kind, version))
+            self._may_write()
             await self._client.apply(cast("ServiceObject", ServiceObject.from_dict(leads)), force=True)
             await self._client.apply(InferenceService.from_dict(runs), force=True)
 
@@ -181,6 +191,7 @@ class KServeFleet:
         found = await self._find(kind, version)
         if found is None or not is_ours({"labels": found.metadata.labels}, self._serving.service):
             return
+        self._may_write()
         name, namespace = object_name(self._serving.service, version), self._serving.namespace
         try:
             await self._client.delete(kind, name, namespace=namespace, cascade=CascadeType.FOREGROUND)
@@ -191,6 +202,7 @@ class KServeFleet:
     async def eject(self, version: int, pod: str) -> None:
         """See `Fleet.eject`: the pod is deleted, and its Deployment makes another one."""
         with calling(f"delete pod {pod} of version {version}"):
+            self._may_write()
             try:
                 await self._client.delete(PodObject, pod, namespace=self._serving.namespace)
             except ApiError as error:
