@@ -1,14 +1,18 @@
-"""What every `TrafficRouter` does: the real Envoy, its twin in memory, and KServe's canaries (of which KServe itself is
-a fake here) through the same checks. What KServe's cannot do, copies and a third arm, is asked of the others only."""
+"""What every `TrafficRouter` does: the real Envoy, its twin in memory, an HTTPRoute, and KServe's canaries (of which the
+gateway and KServe are fakes here) through the same checks. What KServe's cannot do, copies and a third arm, is asked of
+the others only."""
 
 import asyncio
 import math
 from collections import Counter
+from random import Random
 
 import pytest
 
 from envoy_bench import Backend, Envoy, served
+from fake_cluster import NAMESPACE, FakeCluster, accept_routes
 from fake_kserve import KnativeKserve, StandardKserve
+from perch.adapters.traffic.gateway import GatewayRouter, Route
 from perch.adapters.traffic.inference_service import InferenceServiceRouter
 from perch.adapters.traffic.knative import KNATIVE
 from perch.adapters.traffic.kserve_canary import KSERVE_CANARY
@@ -47,6 +51,35 @@ class ProbedSplit(MemorySplit):
 
     def _ask(self, n):
         return Counter(f"{self._memory.send()[0]}:1" for _ in range(n))
+
+
+class GatewaySplit:
+    """Requests through a gateway that does as the HTTPRoute says."""
+
+    def __init__(self):
+        self._cluster, self._random = FakeCluster(accept_routes), Random(1)
+        self.endpoints = {arm: f"ads-{arm}.{NAMESPACE}:80" for arm in (Arm.BASELINE, Arm.STABLE, Arm.CANARY)}
+        route = Route("ads", NAMESPACE, "kserve/gateway", "ads.perch")
+        self.router = GatewayRouter(self._cluster.blocking, route, owner={}, may_write=lambda: None)
+
+    def send(self, n):
+        (rule,) = self._cluster.get("httproutes", "ads")["spec"]["rules"]
+        backends = rule["backendRefs"]
+        chosen = self._random.choices(backends, [one["weight"] for one in backends], k=n)
+        seen = Counter(self._arm(backend) for backend in chosen)
+        for mirror in rule.get("filters", []):
+            fraction = mirror["requestMirror"]["fraction"]
+            share = fraction["numerator"] / fraction["denominator"]
+            seen["shadow"] = sum(self._random.random() < share for _ in range(n))
+        return seen
+
+    def _arm(self, backend):
+        (stamp,) = backend["filters"][0]["requestHeaderModifier"]["set"]
+        assert backend["name"] == f"ads-{stamp['value']}"
+        return stamp["value"]
+
+    def close(self):
+        pass
 
 
 class KserveSplit:
@@ -102,11 +135,12 @@ SPLITS = {
     "memory": lambda _: MemorySplit(),
     "probed": lambda _: ProbedSplit(),
     "envoy": EnvoySplit,
+    "gateway": lambda _: GatewaySplit(),
     "kserve-canary": lambda _: KserveSplit(StandardKserve(), KSERVE_CANARY),
     "knative": lambda _: KserveSplit(KnativeKserve(), KNATIVE),
 }
 of_three_arms = pytest.mark.parametrize("split", [name for name in SPLITS if name != "knative"], indirect=True)
-copying = pytest.mark.parametrize("split", ["memory", "probed", "envoy"], indirect=True)
+copying = pytest.mark.parametrize("split", ["memory", "probed", "envoy", "gateway"], indirect=True)
 of_kserve = pytest.mark.parametrize("split", ["kserve-canary", "knative"], indirect=True)
 
 
