@@ -1,6 +1,6 @@
-"""What every `TrafficRouter` does: the real Envoy, its twin in memory, an HTTPRoute, and KServe's canaries (of which the
-gateway and KServe are fakes here) through the same checks. What KServe's cannot do, copies and a third arm, is asked of
-the others only."""
+"""What every `TrafficRouter` does: the real Envoy, its twin in memory, an HTTPRoute, and KServe's canaries (gateway
+and KServe are fakes here) through the same checks. What KServe's cannot do, copies and a third arm, is asked of the
+others only."""
 
 import asyncio
 import math
@@ -60,7 +60,8 @@ class GatewaySplit:
         self._cluster, self._random = FakeCluster(accept_routes), Random(1)
         self.endpoints = {arm: f"ads-{arm}.{NAMESPACE}:80" for arm in (Arm.BASELINE, Arm.STABLE, Arm.CANARY)}
         route = Route("ads", NAMESPACE, "kserve/gateway", "ads.perch")
-        self.router = GatewayRouter(self._cluster.blocking, route, owner={}, may_write=lambda: None)
+        owner = {"apiVersion": "perch.dev/v1alpha1", "kind": "ModelService", "name": "ads", "uid": "u"}
+        self.router = GatewayRouter(self._cluster.blocking, route, owner=owner, may_write=lambda: None)
 
     def send(self, n):
         (rule,) = self._cluster.get("httproutes", "ads")["spec"]["rules"]
