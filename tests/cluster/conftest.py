@@ -24,6 +24,9 @@ from perch.world.market import Market
 
 _FIGURES = pytest.StashKey[list[tuple[str, str]]]()
 
+LOG = (14, 250_000)
+"""Days and impressions that the models are trained on."""
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "perch"
 
@@ -121,7 +124,7 @@ def forward(kubeconfig, installed):
 def registry(forward, tmp_path_factory):
     """The cluster's registry, with a baseline (1) and a challenger (2), and the challenger once more (3, 4)."""
     folder = tmp_path_factory.mktemp("training")
-    Market(0).log(7, 40_000).to_parquet(folder / "clicks.parquet")
+    Market(0).log(*LOG).to_parquet(folder / "clicks.parquet")
     with forward("svc/perch-mlflow", 5000) as url:
         registry = MlflowRegistry(url)
         source = Source(folder / "clicks.parquet", "parquet")
@@ -184,7 +187,7 @@ def service(kubectl, installed, registry):
 def market():
     """Who asks and clicks."""
     market = Market(0)
-    market.log(7, 40_000)  # the users that the models were trained on
+    market.log(*LOG)  # the users that the models were trained on
     return market
 
 

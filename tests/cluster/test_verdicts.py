@@ -40,7 +40,7 @@ def test_a_fault_is_found_in_copies_of_requests_and_no_user_sees_it(
 ):
     @runs
     async def story():
-        service.apply(**declared(shadowS=60))
+        service.apply(**declared(shadowS=180))
         async with traffic(market, gateway, service) as flow:
             await serving(service, flow, 1)
             seen = await broken(service, flow, forward, 2, faults)
@@ -60,7 +60,8 @@ async def test_a_silent_canary_in_live_traffic_is_given_up(service, market, gate
         await serving(service, flow, 1)
         seen = await broken(service, flow, forward, 2, SILENCE)
         await asyncio.sleep(5)
-    assert "silent" in service.status.sentence
+    # The gateway's clients give up before the split is proven wrong, and a request that is given up has failed.
+    assert service.status.sentence.startswith("Rolled back: the canary ")
     assert service.status.champion == 1
     measured("requests that nobody answered", seen.lost)
     assert seen.lost <= 12

@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 
 from cluster_release import declared, released, runs, serving, traffic, until
 from perch.adapters.cluster.objects import HTTPRoute, ModelServiceObject
+from perch.adapters.registry.port import Role
 from perch.adapters.traffic.gateway import GatewayRouter, Route
 from perch.core.types import Arm, Weights
 from perch.operator.app import owner_of
@@ -49,14 +50,12 @@ async def test_clients_are_answered_by_each_arm_as_often_as_the_status_says(serv
 
 @runs
 async def test_no_request_is_lost_by_a_hundred_changes_of_the_weights(
-    service, market, gateway, kubeconfig, installed, measured
+    service, registry, market, gateway, kubeconfig, installed, measured
 ):
-    service.apply(**declared(shadow=False))
+    registry.assign("ad-clicks", Role.CHAMPION, 2)  # beside the baseline: two versions that are warm, and no rollout
+    service.apply(**declared())
     async with traffic(market, gateway, service) as flow:
-        await serving(service, flow, 1)
-        service.wish(2)
-        await until(lambda: service.status.canary == 2)
-        service.ask("pause")
+        await serving(service, flow, 2)
         client = Client(KubeConfig.from_file(kubeconfig), field_manager="perch")
         owner = owner_of(client.get(ModelServiceObject, service.name, namespace=installed))
         split = f"{service.name}-split"

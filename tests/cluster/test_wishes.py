@@ -33,7 +33,7 @@ async def test_a_route_that_somebody_else_owns_is_left_alone_and_told(service, m
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
         "metadata": {"name": service.name, "namespace": installed},
-        "spec": {"parentRefs": [gateway_ref], "hostnames": ["theirs.example.com"], "rules": []},
+        "spec": {"parentRefs": [gateway_ref], "hostnames": ["theirs.example.com"]},
     }
     kubectl("create", "-f", "-", text=json.dumps(theirs))
     service.apply(**declared())
