@@ -244,15 +244,18 @@ async def _host(operator: Operator, body: kopf.Body, namespace: str, stopped: ko
         is_outdated = hosted.is_busy
         due = time.monotonic()
         while not stopped and operator.lease.held:
+            unmeant: PerchError | None = None
             try:
                 wish = wish_of(body)
-                is_outdated = is_outdated or fixed_of(wish) != made_with
-                if is_outdated and not hosted.is_busy:
-                    return
             except PerchError as error:
-                await hosted.refuse(wish, str(error))
+                unmeant = error
+            is_outdated = is_outdated or fixed_of(wish) != made_with
+            if is_outdated and not hosted.is_busy:
+                return
             try:
                 with operator.meters.tick():
+                    if unmeant is not None:
+                        await hosted.refuse(wish, str(unmeant))
                     async for sentence in parts.mend():
                         announce("Mended", sentence)
                     await hosted.step(wish, time.time())
