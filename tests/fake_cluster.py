@@ -1,8 +1,7 @@
 """An API server in memory, answering lightkube's own clients: what the adapters rely on of a real one, and no more.
 
-Its answers were compared with those of a real API server (Kubernetes 1.35) where they decide something: which version
-a write must name, what a stale or a missing one is answered with, how a watch begins and when it is too old. It knows
-no schemas, so lists are replaced as a whole, as those of an HTTPRoute are.
+`tests/cluster/test_fake_cluster.py` holds it against a real one: which version a write must name, and what a stale or
+a missing one is answered with. It knows no schemas, so lists are replaced as a whole, as those of an HTTPRoute are.
 
 What the controllers of a cluster do is done by functions that see each change, as `accept_routes` and `run_versions`.
 """
