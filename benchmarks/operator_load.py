@@ -33,7 +33,8 @@ from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import ModelVersion, Role
 from perch.adapters.traffic.memory import MemoryRouter
 from perch.core.types import Arm
-from perch.operator.app import Operator, Options, handlers
+from perch.operator.app import handlers
+from perch.operator.assembly import Operator, Options
 from perch.operator.store import StatusStore
 from perch.rollout.service import Ports, Service
 from perch.serving.meters import Meters
@@ -132,6 +133,9 @@ class FakedParts:
         self.service = Service(declaration, ports, folder, notify=lambda _: None)
 
     async def adopt(self, *, renew):
+        pass
+
+    async def retreat(self, champion):
         pass
 
     async def mend(self) -> AsyncIterator[str]:

@@ -13,7 +13,7 @@ from perch.adapters.cluster.objects import HTTPRoute, ModelServiceObject
 from perch.adapters.registry.port import Role
 from perch.adapters.traffic.gateway import GatewayRouter, Route
 from perch.core.types import Arm, Weights
-from perch.operator.app import owner_of
+from perch.operator.wish import owner_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

@@ -10,12 +10,13 @@ import pytest
 from fake_cluster import NAMESPACE, FakeCluster
 from perch.core.types import Weights
 from perch.errors import PerchError, PlatformError
-from perch.operator import app
-from perch.operator.app import fixed_of, handlers, owner_of, wish_of
+from perch.operator import app, hosting
+from perch.operator.app import handlers
 from perch.operator.lease import Lease
 from perch.operator.meters import Meters
 from perch.operator.reporting import packed
 from perch.operator.store import StatusStore, SupersededError
+from perch.operator.wish import fixed_of, owner_of, wish_of
 from perch.rollout.standing import Standing
 
 SPEC = {"model": "ad-clicks", "version": 1, "cluster": {"cpu": "1"}}
@@ -51,13 +52,20 @@ class Parts:
     def __init__(self, site):
         self.service, self.store = site.service, site.store()
         self.lost, self.renewed, self.is_closed = site.lost, None, False
+        self.retreated = None
 
     async def adopt(self, *, renew):
         self.renewed = renew
 
+    async def retreat(self, champion):
+        self.retreated = champion
+
     async def mend(self):
         while self.lost:
-            yield self.lost.pop()
+            lost = self.lost.pop()
+            if isinstance(lost, Exception):
+                raise lost
+            yield lost
 
     async def close(self):
         self.is_closed = True
@@ -111,7 +119,7 @@ class Site:
 
     def host(self, *steps):
         """Host the object for a tick, and one after each of `steps`."""
-        asyncio.run(app._host(self, self.body, NAMESPACE, Stopped(steps)))
+        asyncio.run(hosting.host(self, self.body, NAMESPACE, Stopped(steps)))
 
     def wants(self, **spec):
         """A step: the object is changed."""
@@ -158,7 +166,7 @@ def events(monkeypatch):
     def event(_body, *, reason, message, **named):
         told.append((named["type"], reason, message))
 
-    monkeypatch.setattr(app.kopf, "event", event)
+    monkeypatch.setattr(hosting.kopf, "event", event)
     monkeypatch.setattr(app.kopf, "warn", partial(event, type="Warning"))
     return told
 
@@ -281,6 +289,23 @@ def test_a_tick_that_fails_is_told_and_the_next_one_comes(site, failure, caplog)
     assert site.conditions()["Ready"][0] == "True"
 
 
+def test_what_cannot_be_mended_keeps_no_tick_from_coming(site):
+    site.lost[:] = [PlatformError("The quota is used up.")] * 3
+    site.host(nothing, nothing)
+    assert site.service.ticks == 3
+    assert site.conditions()["Ready"] == ("True", "The champion serves.")
+
+
+def test_ticks_that_fail_are_told_in_a_condition_until_one_goes_well(site, events):
+    site.service.failures = [PlatformError("The gateway is away.")]
+    site.host()
+    status, sentence = site.conditions()["Watched"]
+    assert (status, "The gateway is away." in sentence) == ("False", True)
+    assert ("Warning", "TickFailed", sentence) in events
+    site.host(nothing)
+    assert site.conditions()["Watched"][0] == "True"
+
+
 def test_what_was_mended_is_told_on_the_object(site, events):
     site.lost[:] = ["Somebody else took version 1 away; it is made again."]
     site.host()
@@ -289,9 +314,9 @@ def test_what_was_mended_is_told_on_the_object(site, events):
 
 def test_ticks_come_a_second_apart_and_a_slow_one_is_not_made_up_for(site, monkeypatch):
     clock = iter([0.0, 0.1, 0.1, 5.0, 5.0, 5.2, 5.2])
-    monkeypatch.setattr(app, "time", SimpleNamespace(monotonic=lambda: next(clock), time=lambda: 0.0))
+    monkeypatch.setattr(hosting, "time", SimpleNamespace(monotonic=lambda: next(clock), time=lambda: 0.0))
     stopped = Stopped([nothing, nothing])
-    asyncio.run(app._host(site, site.body, NAMESPACE, stopped))
+    asyncio.run(hosting.host(site, site.body, NAMESPACE, stopped))
     assert stopped.waits == pytest.approx([0.9, 0.0, 0.8])
 
 
@@ -314,6 +339,15 @@ def test_a_state_that_is_damaged_is_told_where_people_look(site):
     with pytest.raises(PerchError, match=r"status.engine does not say where the service stands"):
         site.host()
     assert "status.engine does not say" in site.conditions()["Ready"][1]
+
+
+def test_traffic_goes_to_the_champion_when_nobody_can_read_what_else_was_tried(site):
+    site.saves(Standing("ad-clicks", 2, 1))
+    status = site.cluster.get("modelservices", "ads")["status"]
+    site.cluster.change("modelservices", "ads", status=status | {"engine": "?"})
+    with pytest.raises(PerchError):
+        site.host()
+    assert site.made[0].retreated == 2
 
 
 def daemon(site):

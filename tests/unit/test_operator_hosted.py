@@ -12,7 +12,8 @@ from perch.adapters.registry.port import Role
 from perch.adapters.traffic.gateway import SETTLING_S
 from perch.core.types import Action, Phase
 from perch.errors import PerchError
-from perch.operator.hosted import Hosted, Wish, policy_of
+from perch.operator.hosted import Hosted
+from perch.operator.wish import Wish, policy_of
 from perch.rollout import service as service_module
 from perch.settings import ModelService, Spec
 from service_world import FAST, World, register
@@ -177,6 +178,52 @@ def test_an_unknown_version_is_told_and_the_champion_serves_on(cluster):
     cluster.run(5)
     assert "no version 9" in cluster.board.conditions["Accepted"][1]
     assert cluster.status.arms == {"stable": 1}
+
+
+def test_a_release_that_dies_of_a_fault_of_ours_is_told_and_tried_again(cluster, monkeypatch):
+    release, failures = cluster.world.service.release, [ValueError("oh")]
+
+    async def fragile(*given, **named):
+        if failures:
+            raise failures.pop()
+        return await release(*given, **named)
+
+    monkeypatch.setattr(cluster.world.service, "release", fragile)
+    cluster.run(3)
+    cluster.wants(2)
+    cluster.run(3)
+    assert "A fault of Perch's: ValueError('oh')" in cluster.board.conditions["Accepted"][1]
+    cluster.run(15)
+    assert cluster.board.conditions["Accepted"] == ("True", "Rollout v2-1 has begun.")
+
+
+def test_a_retry_that_insists_goes_on_insisting_when_something_around_it_fails(cluster):
+    cluster.world.registry.quarantine("ad-clicks", 3, "It failed.")
+    cluster.run(3)
+    cluster.wants(3)
+    cluster.run(3)
+    cluster.world.fleet._broken = {3}
+    cluster.asks("retry", 1, override=True)
+    cluster.run(3)
+    assert "does not come up" in cluster.board.conditions["Accepted"][1]
+    cluster.world.fleet._broken = set()
+    cluster.run(15)
+    assert cluster.board.conditions["Accepted"] == ("True", "Rollout v3-1 has begun.")
+
+
+def test_a_retry_is_acknowledged_only_when_its_rollout_is_recorded(cluster):
+    cluster.world.behaviour[2] = Version(error_rate=0.3)
+    cluster.run(3)
+    cluster.wants(2)
+    cluster.run(100, until=lambda: cluster.status.phase is Phase.DONE)
+    cluster.asks("retry", "again", override=True)
+    cluster.world.second()
+    cluster.world.loop.run(cluster.hosted._follow_request(cluster.wish, cluster.world.now_s))
+    assert cluster.board.request is None
+    cluster.open()  # the operator was killed meanwhile
+    cluster.run(5)
+    assert cluster.board.request == "again"
+    assert cluster.status.rollout == "v2-2"
 
 
 def test_what_failed_around_a_release_is_tried_again(cluster):

@@ -76,6 +76,15 @@ def test_who_cannot_renew_stops_before_another_may_begin(cluster, clock):
     assert held.index((False, False)) < held.index((False, True))
 
 
+def test_who_sees_that_another_holds_it_stops_at_once(cluster, clock):
+    (lease,) = leases(cluster, clock, "a")
+    asks(lease, clock)
+    found = cluster.get("leases", "perch-operator", namespace="perch")
+    cluster.put("leases", found | {"spec": found["spec"] | {"holderIdentity": "b"}}, namespace="perch")
+    clock.now_s += 1
+    assert not asks(lease, clock)
+
+
 def test_a_renewed_lease_is_never_taken(cluster, clock):
     first, second = leases(cluster, clock)
     for _ in range(10 * LASTS_S):

@@ -13,7 +13,8 @@ import kopf
 from perch.adapters.labels.collector_resources import Volume
 from perch.adapters.registry.mlflow import MlflowRegistry
 from perch.errors import PerchError
-from perch.operator.app import Operator, Options, handlers
+from perch.operator.app import handlers
+from perch.operator.assembly import Operator, Options
 
 
 def main() -> int:

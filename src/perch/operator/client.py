@@ -13,8 +13,8 @@ from uuid import uuid4
 from perch.adapters.cluster.kubectl import Kubectl, Manifest
 from perch.core.types import Command
 from perch.errors import PlatformError, RolloutError
-from perch.operator.hosted import REQUEST_ANNOTATION
 from perch.operator.snapshot import Snapshot
+from perch.operator.wish import REQUEST_ANNOTATION
 from perch.settings.status import Condition
 
 T = TypeVar("T")

@@ -5,25 +5,19 @@ home stays home until the wish changes, or a person asks for a retry.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 import msgspec
 
-from perch.adapters.traffic.gateway import SETTLING_S
-from perch.core import Policy
 from perch.core.types import Action, Command
 from perch.errors import PerchError, RolloutError
-from perch.operator.reporting import ACCEPTED, READY, condition
+from perch.operator.reporting import ACCEPTED, READY, WATCHED, condition
 from perch.operator.store import StatusStore, now_utc
+from perch.operator.wish import REQUEST_ANNOTATION, Wish, policy_of
 from perch.rollout.service import Service
-from perch.settings import ModelService
-
-REQUEST_ANNOTATION: Final = "perch.dev/request"
-"""Where a person's request stands, as JSON: `{"id": "...", "verb": "pause"}`; each has an id of its own.
-
-A retry may say `"override": true`, to release the version even from quarantine and after too many rollbacks."""
+from perch.rollout.standing import Standing
 
 _COMMANDS: Final = {
     "pause": Command.PAUSE,
@@ -47,16 +41,6 @@ class _Request(msgspec.Struct, frozen=True):
     override: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the object says now."""
-
-    declaration: ModelService
-    generation: int
-    request: str | None
-    """Text of the request annotation."""
-
-
 class Parts(Protocol):
     """What a hosted service is made of; the operator makes it, a test may."""
 
@@ -67,9 +51,27 @@ class Parts(Protocol):
         """Take over what runs already; `renew`: for it to be brought up to date."""
         ...
 
+    async def retreat(self, champion: int) -> None:
+        """Send all traffic to the champion."""
+        ...
+
+    def mend(self) -> AsyncIterator[str]:
+        """Bring back what somebody else changed or took away, a sentence for each."""
+        ...
+
     async def close(self) -> None:
         """Close the connections."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What is to be told about a wish."""
+
+    wish: Wish
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
 
 
 class Hosted:
@@ -87,23 +89,35 @@ class Hosted:
         self._store = parts.store
         self._announce = announce
         self._releasing: asyncio.Task[None] | None = None
+        self._answer: _Answer | None = None
         self._wished: int | None = None
         self._tried: int | None = None
+        self._retried: str | None = None
+        self._insists = False
         self._not_before_s = 0.0
 
     async def open(self, wish: Wish) -> None:
         """Bring up what ran when the service was last closed; raises as `Service.open` does, and tells it, too.
 
-        In mid-rollout nothing is brought up to date: a version whose pods change is not the one that was compared.
+        In mid-rollout nothing is brought up to date: a version whose pods change is not the one that was compared. A
+        state that cannot be read ends what it told of: all traffic goes to the champion, whose name stands beside it.
         """
         try:
-            standing = await self._store.load()
+            standing = await self._load()
             await self._parts.adopt(renew=standing is None or not standing.rolling)
             await self._service.open()
         except PerchError as error:
             await self._tell(wish, READY, "False", "NotServing", str(error))
             raise
         self._wished, self._tried = wish.declaration.spec.version, self._service.last_tried
+
+    async def _load(self) -> Standing | None:
+        try:
+            return await self._store.load()
+        except RolloutError:
+            if self._store.told.champion is not None:
+                await self._parts.retreat(self._store.told.champion)
+            raise
 
     async def step(self, wish: Wish, now_s: float) -> None:
         """Follow the wish and tick once. What a person got wrong is told in a condition, and stops nothing."""
@@ -113,6 +127,7 @@ class Hosted:
         if decision is not None and (decision.action is not Action.HOLD or not self._service.rolling):
             otherwise = "WeightsChanged" if self._service.rolling else "Ended"
             self._announce(_REASONS.get(decision.action, otherwise), decision.sentence)
+        await self._tell_answer()
         if self._service.serves:
             await self._tell(wish, READY, "True", "Serving", "The champion serves.")
         else:
@@ -121,9 +136,21 @@ class Hosted:
         if request is not None:  # only now: what is not recorded yet would be lost with the process
             await self._store.acknowledge(request)
 
+    async def mend(self) -> None:
+        """Bring back what somebody else changed or took away."""
+        async for sentence in self._parts.mend():
+            self._announce("Mended", sentence)
+
     async def refuse(self, wish: Wish, why: str) -> None:
         """Tell that the object says what cannot be meant; what it said before holds."""
         await self._tell(wish, ACCEPTED, "False", "Refused", why)
+
+    async def tell_trouble(self, wish: Wish, trouble: str | None) -> None:
+        """Tell whether the last tick failed, and why: meanwhile no canary gets more traffic, and nobody watches it."""
+        if trouble is None:
+            await self._tell(wish, WATCHED, "True", "Ticking", "Each second's counts are seen and acted on.")
+        else:
+            await self._tell(wish, WATCHED, "False", "TickFailed", trouble)
 
     async def close(self) -> None:
         """End a release that waits for its version, and wait for versions that are being stopped."""
@@ -135,14 +162,14 @@ class Hosted:
     def _follow_version(self, wish: Wish, now_s: float) -> None:
         version = wish.declaration.spec.version
         if version != self._wished:
-            self._wished, self._tried, self._not_before_s = version, None, 0.0
+            self._wished, self._tried, self._insists, self._not_before_s = version, None, False, 0.0
         if version is None or self.is_busy or version in {self._service.champion, self._tried}:
             return
         if now_s >= self._not_before_s:
-            self._start(wish, version, now_s, override=False)
+            self._start(wish, version, now_s)
 
     async def _follow_request(self, wish: Wish, now_s: float) -> str | None:
-        """Do what a person asks for; the id of a request that is new."""
+        """Do what a person asks for; the id of a request that is new, and done as far as it can be now."""
         if wish.request is None:
             return None
         try:
@@ -154,31 +181,43 @@ class Hosted:
             return None
         try:
             if request.verb == "retry":
-                version = self._retry(wish, now_s, override=request.override)
-                await self._tell(wish, ACCEPTED, "Unknown", "Releasing", f"Version {version} is asked for again.")
-            else:
-                self._service.command(_COMMANDS[request.verb])
+                return await self._follow_retry(wish, request, now_s)
+            self._service.command(_COMMANDS[request.verb])
         except RolloutError as error:
             await self.refuse(wish, str(error))
         return request.id
 
-    def _retry(self, wish: Wish, now_s: float, *, override: bool) -> int:
-        """Release the wanted version again, and return it; raises `RolloutError` when that cannot be."""
+    async def _follow_retry(self, wish: Wish, request: _Request, now_s: float) -> str | None:
+        """Release the wanted version again; the request is done when its rollout is recorded, or refused.
+
+        Raises:
+            RolloutError: there is nothing to retry.
+        """
         version = wish.declaration.spec.version
-        if self.is_busy:
-            raise RolloutError("A rollout is in progress already, so there is nothing to retry.")
+        if self._retried == request.id:
+            return None if self._is_releasing else request.id
         if version is None:
             raise RolloutError("The object wants no version, so there is nothing to retry. Set spec.version.")
+        if self.is_busy:
+            if self._service.rolling and self._service.last_tried == version and self._retried is None:
+                return request.id  # it was begun by an operator that ended before it could say so
+            raise RolloutError("A rollout is in progress already, so there is nothing to retry.")
+        self._retried, self._insists = request.id, request.override
         self._wished = version  # a version that is wished for in the same breath is tried once
-        self._start(wish, version, now_s, override=override)
-        return version
+        self._start(wish, version, now_s)
+        await self._tell(wish, ACCEPTED, "Unknown", "Releasing", f"Version {version} is asked for again.")
+        return None
 
     @property
     def is_busy(self) -> bool:
         """A rollout is in progress, or about to begin."""
-        return self._service.rolling or (self._releasing is not None and not self._releasing.done())
+        return self._service.rolling or self._is_releasing
 
-    def _start(self, wish: Wish, version: int, now_s: float, *, override: bool) -> None:
+    @property
+    def _is_releasing(self) -> bool:
+        return self._releasing is not None and not self._releasing.done()
+
+    def _start(self, wish: Wish, version: int, now_s: float) -> None:
         """Release beside the ticks: until a version is warm, the others go on.
 
         What admission refuses is refused until the wish changes. What failed around it is tried again.
@@ -187,17 +226,25 @@ class Hosted:
         async def run() -> None:
             self._tried = version
             try:
-                name = await self._service.release(version, policy_of(wish), now_s, override=override)
+                name = await self._service.release(version, policy_of(wish), now_s, override=self._insists)
             except RolloutError as error:
-                await self.refuse(wish, str(error))
-            except (PerchError, OSError) as error:
+                self._answer = _Answer(wish, "False", "Refused", str(error))
+            except Exception as error:  # noqa: BLE001  whatever it was, it is told, and tried again
+                told = str(error) if isinstance(error, (PerchError, OSError)) else f"A fault of Perch's: {error!r}."
                 self._tried, self._not_before_s = None, now_s + _RETRY_S
-                await self._tell(wish, ACCEPTED, "False", "TryingAgain", str(error))
+                self._answer = _Answer(wish, "False", "TryingAgain", told)
             else:
-                await self._tell(wish, ACCEPTED, "True", "Released", f"Rollout {name} has begun.")
+                self._answer = _Answer(wish, "True", "Released", f"Rollout {name} has begun.")
                 self._announce("Released", f"Rollout {name} has begun.")
 
         self._releasing = asyncio.create_task(run())
+
+    async def _tell_answer(self) -> None:
+        """Tell what became of a release; when that fails, it is told after the next tick."""
+        answer = self._answer
+        if answer is not None:
+            await self._tell(answer.wish, ACCEPTED, answer.status, answer.reason, answer.message)
+            self._answer = None
 
     async def _tell(
         self, wish: Wish, kind: str, status: Literal["True", "False", "Unknown"], reason: str, message: str
@@ -205,9 +252,3 @@ class Hosted:
         told = condition(kind, message, status=status, reason=reason, generation=wish.generation, since=now_utc())
         if await self._store.note(wish.generation, told) and status == "False":
             self._announce(reason, message)
-
-
-def policy_of(wish: Wish) -> Policy:
-    """The declared policy, with the time that a gateway needs to follow."""
-    declared = wish.declaration.spec.policy
-    return replace(declared, settling_s=max(declared.settling_s, SETTLING_S))

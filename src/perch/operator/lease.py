@@ -69,8 +69,8 @@ class Lease:
         while True:
             asked_s = self._clock_s()
             try:
-                if await self._ask(asked_s):
-                    self._trusted_until_s = asked_s + TRUSTED_S
+                is_ours = await self._ask(asked_s)
+                self._trusted_until_s = asked_s + TRUSTED_S if is_ours else float("-inf")
             except PlatformError as error:  # it is trusted until its time is over
                 _log.warning("%s", error)
             except Exception:  # noqa: BLE001  whatever an API server answers: the next try must come

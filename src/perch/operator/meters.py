@@ -36,6 +36,7 @@ class Meters:
         self._weight = self._gauge("canary_weight", "The canary's share of the traffic.")
         self._evidence = self._gauge("evidence", "Odds, to 1, that the canary harms; 1 without a rollout.")
         self._phase = self._gauge("phase", "1 for the phase that a service is in.", "phase")
+        self._ticked = self._gauge("last_tick_timestamp_seconds", "When a tick last went well, since 1970.")
         self._error_rate = self._gauge("slo_error_rate", "The share of requests that may fail.")
         self._latency = self._gauge("slo_latency_seconds", "What 99 of 100 requests are answered within.")
 
@@ -73,6 +74,10 @@ class Meters:
         self._evidence.labels(namespace, name).set(e_value)
         self._phase.remove_by_labels({"namespace": namespace, "name": name})
         self._phase.labels(namespace, name, status.phase).set(1)
+
+    def tell_ticked(self, namespace: str, name: str, now_s: float) -> None:
+        """Tell that a tick went well."""
+        self._ticked.labels(namespace, name).set(now_s)
 
     def tell_not_served(self, namespace: str, name: str) -> None:
         """Tell that a service is not run at all, for its object or the cluster does not let it."""

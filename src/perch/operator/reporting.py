@@ -18,6 +18,9 @@ READY = "Ready"
 ACCEPTED = "Accepted"
 """Condition: the wish can be meant, and is or was taken on."""
 
+WATCHED = "Watched"
+"""Condition: each second's counts are seen and acted on."""
+
 
 def told(standing: Standing, weights: Weights) -> ModelServiceStatus:
     """The status without what only the object knows: its generation, conditions and requests."""

@@ -1,0 +1,199 @@
+"""What all services of one operator share, and what each one is made of."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+from lightkube import AsyncClient, Client
+
+from perch import asgi
+from perch.adapters.cluster.objects import FIELD_MANAGER, Manifest
+from perch.adapters.cluster.seen import Seen
+from perch.adapters.fleet.kserve import KServeFleet
+from perch.adapters.fleet.kserve_resources import Serving
+from perch.adapters.labels.cluster import ClusterLabels
+from perch.adapters.labels.collector_resources import Collecting, Volume
+from perch.adapters.metrics.scrape import ScrapeSource
+from perch.adapters.registry.port import ModelRegistry
+from perch.adapters.traffic.gateway import GatewayRouter, Route
+from perch.core.types import Arm, Weights
+from perch.errors import PlatformError
+from perch.operator.lease import LASTS_S, TRUSTED_S, Lease
+from perch.operator.meters import Meters
+from perch.operator.store import StatusStore
+from perch.rollout.service import Ports, Service
+from perch.rollout.standing import Standing
+from perch.settings import ModelService
+
+_LISTED_S = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the operator is told at its start."""
+
+    image: str
+    """Serving image of all versions."""
+
+    registry_url: str
+    ledgers: Path
+    namespace: str
+    """Where the operator itself runs, and its lease stands."""
+
+    holder: str
+    watched: tuple[str, ...]
+    """Namespaces of the services that it runs; none: all."""
+
+    token_secret: str | None
+    """Secret in each service's namespace with the token of the fault switches; `None`: there are none."""
+
+    outcomes: Volume | None
+    """What each service's collector keeps outcomes on; `None`: there are no collectors, and so no labels."""
+
+
+class Operator:
+    """What all services of one operator share."""
+
+    def __init__(self, options: Options, registry: ModelRegistry) -> None:
+        self.options = options
+        self.registry = registry
+        # What is sent while the lease is trusted has ended before another operator may hold it.
+        timeout = httpx2.Timeout(LASTS_S - TRUSTED_S)
+        self.client = AsyncClient(field_manager=FIELD_MANAGER, timeout=timeout)
+        self.blocking = Client(field_manager=FIELD_MANAGER, timeout=timeout)
+        # Of its own: however much there is to write, the lease is renewed in time.
+        self.lease = Lease(
+            AsyncClient(field_manager=FIELD_MANAGER, timeout=timeout), options.namespace, options.holder, time.monotonic
+        )
+        self.meters = Meters(self.lease)
+        self._seen = {namespace: Seen.of(self.client, namespace) for namespace in options.watched or ("*",)}
+
+    def seen(self, namespace: str) -> Seen:
+        """What there is in a namespace."""
+        return self._seen.get(namespace) or self._seen["*"]
+
+    def keep(self) -> list[asyncio.Task[None]]:
+        """Hold the lease and watch the cluster, for as long as the tasks live."""
+        return [
+            asyncio.create_task(lasting) for lasting in (self.lease.keep(), *(s.keep() for s in self._seen.values()))
+        ]
+
+    def parts(self, declaration: ModelService, namespace: str, owner: Manifest) -> "Parts":
+        """What a service is made of."""
+        return Parts(self, declaration, namespace, owner)
+
+
+class Parts:
+    """The ports of one service in a cluster, and the service over them."""
+
+    def __init__(self, operator: Operator, declaration: ModelService, namespace: str, owner: Manifest) -> None:
+        options, spec, name = operator.options, declaration.spec, declaration.name
+        self._seen, self._key = operator.seen(namespace), (namespace, name)
+        hostname = spec.cluster.hostname or f"{name}.{namespace}.perch"
+        route = Route(name, namespace, spec.cluster.gateway, hostname)
+        self._labels: ClusterLabels | None = None
+        if options.outcomes is not None:
+            window_s = spec.attribution_window_s
+            collecting = Collecting(name, namespace, options.image, window_s, options.outcomes)
+            token, may_write = labels_token(options.ledgers, namespace, name), operator.lease.check
+            self._labels = ClusterLabels(operator.client, collecting, route, token, owner=owner, may_write=may_write)
+        serving = Serving(
+            service=name,
+            namespace=namespace,
+            model=spec.model,
+            image=options.image,
+            registry_url=options.registry_url,
+            slo_latency_ms=spec.slo.latency_p99_ms,
+            replicas=spec.cluster.replicas,
+            cpu=spec.cluster.cpu,
+            memory=spec.cluster.memory,
+            token_secret=options.token_secret,
+            collector_url=self._labels.collector_url if self._labels else None,
+        )
+        share = spec.policy.baseline_share
+
+        def weights(standing: Standing) -> Weights:
+            return standing.weights(share)
+
+        self._fleet = KServeFleet(
+            operator.client,
+            serving,
+            operator.registry,
+            seen=self._seen,
+            owner=owner,
+            may_write=operator.lease.check,
+        )
+        self._metrics = ScrapeSource(self._fleet.sources)
+        self.store = StatusStore(
+            operator.client,
+            name,
+            namespace,
+            operator=options.namespace,
+            may_write=operator.lease.check,
+            weights=weights,
+        )
+        self._router = GatewayRouter(operator.blocking, route, owner=owner, may_write=operator.lease.check)
+        ports = Ports(operator.registry, self._fleet, self._router, self._metrics, self.store, self._labels)
+        self.service = Service(declaration, ports, options.ledgers / namespace / name, notify=say_of(namespace, name))
+
+    async def adopt(self, *, renew: bool) -> None:
+        """Take over what runs already; `renew`: for it to be brought up to date."""
+        if self._labels is not None:
+            await self._labels.open(say_of(*self._key))
+        try:
+            async with asyncio.timeout(_LISTED_S):
+                await self._fleet.adopt(renew=renew)
+        except TimeoutError:
+            raise PlatformError(
+                f"The API server has not listed what there is of services within {_LISTED_S:.0f} s. The operator's log"
+                " says which kind it lacks, or may not see."
+            ) from None
+
+    async def retreat(self, champion: int) -> None:
+        """Send all traffic to the champion, for nobody knows what else was tried."""
+        await self.adopt(renew=False)
+        address = self._fleet.endpoints().get(champion)
+        if address is not None:
+            await asyncio.to_thread(self._router.route, {Arm.STABLE: address}, Weights())
+
+    async def mend(self) -> AsyncIterator[str]:
+        """Bring back what somebody else changed or took away, a sentence for each."""
+        namespace, name = self._key
+        if self._router.is_foreign(self._seen.routes.of(namespace, name).get(name)):
+            self.service.route_anew()
+            yield f"Somebody else changed HTTPRoute {name} or took it away; it is written again."
+        for version in await self._fleet.mend():
+            yield f"Somebody else took version {version} away; it is made again."
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._metrics.close()
+        if self._labels is not None:
+            await self._labels.close()
+
+
+def labels_token(folder: Path, namespace: str, name: str) -> str:
+    """The operator's own token for the labels of a service, kept apart from the ledgers, which people fetch.
+
+    Raises:
+        PlatformError: it cannot be kept.
+    """
+    try:
+        return asgi.read_token(asgi.keep_token(folder / ".labels-tokens" / namespace / name))
+    except OSError as error:
+        raise PlatformError(f"The token of labels cannot be kept in {folder} ({error.strerror}); mend it.") from None
+
+
+def say_of(namespace: str, name: str) -> Callable[[str], None]:
+    """Writes sentences about a service to the log."""
+
+    def say(sentence: str) -> None:
+        _log.info("%s/%s: %s", namespace, name, sentence)
+
+    return say

@@ -1,0 +1,119 @@
+"""The task that runs one object: each second a step of the loop, and whatever fails, the next one comes.
+
+What moves traffic comes first in each turn; what tells, or brings back what others took away, must not keep it waiting.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import kopf
+
+from perch.errors import PerchError, PlatformError
+from perch.operator.assembly import Operator, Parts, say_of
+from perch.operator.hosted import Hosted
+from perch.operator.store import StatusStore, SupersededError
+from perch.operator.wish import Wish, fixed_of, owner_of, wish_of
+
+TICK_S: Final = 1.0
+
+_GOOD_NEWS: Final = {"Released", "WeightsChanged", "Promoted", "Ended"}
+
+_log = logging.getLogger(__name__)
+
+
+async def host(operator: Operator, body: kopf.Body, namespace: str, stopped: kopf.DaemonStopped) -> None:
+    """Run one service until the object goes, the lease is lost, or what is fixed at the start changes.
+
+    What is fixed waits for the end of a rollout in progress, and so does bringing the versions up to date.
+
+    Raises:
+        PerchError: the service cannot be brought up, or somebody else wrote its status.
+    """
+    wish = wish_of(body)
+    name, made_with = wish.declaration.name, fixed_of(wish)
+    parts = operator.parts(wish.declaration, namespace, owner_of(body))
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(parts.close)
+        operator.meters.begin(namespace, name, made_with.slo)
+        await _check_unclaimed(operator, parts.store, name)
+        hosted = Hosted(parts, _announcer(body))
+        await hosted.open(wish)
+        stack.push_async_callback(hosted.close)
+        turns = _Turns(operator, parts, hosted, (namespace, name))
+        is_outdated = hosted.is_busy
+        due = time.monotonic()
+        while not stopped and operator.lease.held:
+            unmeant = None
+            try:
+                wish = wish_of(body)
+            except PerchError as error:
+                unmeant = error
+            is_outdated = is_outdated or fixed_of(wish) != made_with
+            if is_outdated and not hosted.is_busy:
+                return
+            await turns.take(wish, unmeant)
+            due = max(due + TICK_S, time.monotonic())
+            await stopped.wait(due - time.monotonic())
+
+
+class _Turns:
+    """What is done for one service each second."""
+
+    def __init__(self, operator: Operator, parts: Parts, hosted: Hosted, key: tuple[str, str]) -> None:
+        self._meters = operator.meters
+        self._parts = parts
+        self._hosted = hosted
+        self._key = key
+        self._say = say_of(*key)
+
+    async def take(self, wish: Wish, unmeant: PerchError | None) -> None:
+        """Step, and then what can wait; nothing of it keeps the rest from being done."""
+        now_s = time.time()
+        with self._meters.tick():
+            trouble = await self._try("A tick failed", self._hosted.step(wish, now_s))
+        await self._try("This could not be told", self._hosted.tell_trouble(wish, trouble))
+        if unmeant is not None:
+            await self._try("A refusal could not be told", self._hosted.refuse(wish, str(unmeant)))
+        await self._try("What somebody else took away was not made again", self._hosted.mend())
+        service = self._parts.service
+        told, weight, e_value = self._parts.store.told, service.weights.canary, service.e_value
+        self._meters.tell(*self._key, told, canary_weight=weight, e_value=e_value)
+        if trouble is None:
+            self._meters.tell_ticked(*self._key, now_s)
+
+    async def _try(self, failing: str, deed: Awaitable[None]) -> str | None:
+        """Do it; why it failed."""
+        try:
+            await deed
+        except SupersededError:
+            raise
+        except (PerchError, OSError) as error:
+            told = f"{failing}, and the next one tries again. {error}"
+        except Exception as error:  # noqa: BLE001  the next turn must come whatever happens in this one
+            _log.exception("What follows is a fault of Perch's.")
+            told = f"{failing}, which is a fault of Perch's: {error!r}."
+        else:
+            return None
+        self._say(told)
+        return told
+
+
+def _announcer(body: kopf.Body) -> Callable[[str, str], None]:
+    def announce(reason: str, sentence: str) -> None:
+        kind = "Normal" if reason in _GOOD_NEWS else "Warning"
+        kopf.event(body, type=kind, reason=reason, message=sentence)
+
+    return announce
+
+
+async def _check_unclaimed(operator: Operator, store: StatusStore, name: str) -> None:
+    """Raise `PlatformError` while the Perch of another namespace runs the service."""
+    other = await store.claimant()
+    if other not in {None, operator.options.namespace} and await operator.lease.is_kept(other):
+        raise PlatformError(
+            f"ModelService {name} is run by the Perch in namespace {other}. Uninstall one of the two, or give each"
+            " namespaces of its own with operator.watch."
+        )
