@@ -68,8 +68,8 @@ class GatewaySplit:
         backends = rule["backendRefs"]
         chosen = self._random.choices(backends, [one["weight"] for one in backends], k=n)
         seen = Counter(self._arm(backend) for backend in chosen)
-        for mirror in rule.get("filters", []):
-            fraction = mirror["requestMirror"]["fraction"]
+        for mirror in (one["requestMirror"] for one in rule["filters"] if "requestMirror" in one):
+            fraction = mirror["fraction"]
             share = fraction["numerator"] / fraction["denominator"]
             seen["shadow"] = sum(self._random.random() < share for _ in range(n))
         return seen

@@ -45,13 +45,30 @@ def test_each_arm_is_a_backend_of_its_own_that_stamps_its_name():
     assert stamps == [[{"name": "x-perch-arm", "value": arm}] for arm in ("baseline", "stable", "canary")]
 
 
+def test_only_the_paths_of_predictions_lead_to_the_pods():
+    matches = routed(Weights())["spec"]["rules"][0]["matches"]
+    assert [(one["path"]["type"], one["path"]["value"]) for one in matches] == [
+        ("Exact", "/rank"),
+        ("PathPrefix", "/v1"),
+        ("PathPrefix", "/v2"),
+    ]
+
+
+def test_a_client_gives_the_gateways_proxies_no_orders():
+    removal, *_ = routed(Weights(mirror=0.25))["spec"]["rules"][0]["filters"]
+    removed = removal["requestHeaderModifier"]["remove"]
+    assert all(name.startswith("x-envoy-") for name in removed)
+    assert {"x-envoy-retry-on", "x-envoy-max-retries", "x-envoy-upstream-rq-timeout-ms"} < set(removed)
+    assert len(removed) <= 16  # more are refused
+
+
 def test_copies_go_to_the_canarys_port_for_copies():
-    (mirror,) = routed(Weights(mirror=0.25))["spec"]["rules"][0]["filters"]
+    _, mirror = routed(Weights(mirror=0.25))["spec"]["rules"][0]["filters"]
     assert mirror["requestMirror"] == {
         "backendRef": {"name": "ads-v3", "port": 81},
         "fraction": {"numerator": 2_500, "denominator": 10_000},
     }
-    assert "filters" not in routed(Weights())["spec"]["rules"][0]
+    assert not [one for one in routed(Weights())["spec"]["rules"][0]["filters"] if one["type"] == "RequestMirror"]
 
 
 def test_the_route_hangs_on_the_declared_gateway_under_the_services_host():

@@ -29,6 +29,28 @@ SETTLING_S: Final = 10.0
 
 REQUEST_TIMEOUT: Final = "10s"
 
+_PATHS: Final = (("Exact", "/rank"), ("PathPrefix", "/v1"), ("PathPrefix", "/v2"))
+"""Of the three protocols. What tells of a pod, such as `/metrics`, or changes it is not for the Gateway's clients."""
+
+_ORDERS_TO_ENVOY: Final = tuple(
+    f"x-envoy-{order}"
+    for order in (
+        "retry-on",
+        "retry-grpc-on",
+        "max-retries",
+        "retriable-header-names",
+        "retriable-status-codes",
+        "hedge-on-per-try-timeout",
+        "upstream-rq-timeout-ms",
+        "upstream-rq-per-try-timeout-ms",
+        "upstream-rq-timeout-alt-response",
+        "upstream-stream-duration-ms",
+        "upstream-alt-stat-name",
+        "expected-rq-timeout-ms",
+    )
+)
+"""Headers by which a client could have a request that a model has seen sent again, or cut off. (Envoy, Router.)"""
+
 _POLL_S = 0.05
 _NOT_FOUND, _CONFLICT = 404, 409
 
@@ -157,6 +179,8 @@ def rule(endpoints: Mapping[Arm, str], units: Mapping[Arm, int], mirror: int) ->
     """The route's only rule; units and mirror in ten-thousandths."""
     arms = [arm for arm in LIVE_ARMS if arm in endpoints]
     split: Manifest = {
+        "matches": [{"path": {"type": kind, "value": path}} for kind, path in _PATHS],
+        "filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": list(_ORDERS_TO_ENVOY)}}],
         "backendRefs": [
             {**_backend(endpoints[arm]), "weight": units.get(arm, 0), "filters": [_stamp(arm)]} for arm in arms
         ],
@@ -165,7 +189,7 @@ def rule(endpoints: Mapping[Arm, str], units: Mapping[Arm, int], mirror: int) ->
     if mirror:
         fraction = {"numerator": mirror, "denominator": WHOLE}
         mirrored = {"backendRef": {**_backend(endpoints[Arm.CANARY]), "port": MIRROR_PORT}, "fraction": fraction}
-        split["filters"] = [{"type": "RequestMirror", "requestMirror": mirrored}]
+        split["filters"].append({"type": "RequestMirror", "requestMirror": mirrored})
     return split
 
 
