@@ -184,7 +184,7 @@ class Row:
 
 def declare(client, namespace, services, rolling):
     for i in range(services):
-        spec = {"model": "ad-clicks", "policy": _LONG, "slo": {"latencyP99Ms": 100}}
+        spec = {"model": f"ads-{i}", "policy": _LONG, "slo": {"latencyP99Ms": 100}}
         if i < rolling:
             spec["version"] = 2
         manifest = {

@@ -12,6 +12,7 @@ from perch.core.types import Weights
 from perch.errors import PerchError, PlatformError
 from perch.operator import app, hosting
 from perch.operator.app import handlers
+from perch.operator.claims import Claim
 from perch.operator.lease import Lease
 from perch.operator.meters import Meters
 from perch.operator.reporting import packed
@@ -97,7 +98,7 @@ class Site:
         self.body = body_of()
         self.cluster.put("modelservices", {"metadata": {"name": "ads"}, "spec": SPEC})
         self.lease = SimpleNamespace(held=True, is_kept=self._is_kept)
-        self.other_lives = False
+        self.other_lives, self.claims = False, {}
         self.options, self.meters, self.made = SimpleNamespace(namespace="perch-system"), Meters(self.lease), []
 
     def parts(self, _declaration, _namespace, _owner):
@@ -119,7 +120,7 @@ class Site:
 
     def host(self, *steps):
         """Host the object for a tick, and one after each of `steps`."""
-        asyncio.run(hosting.host(self, self.body, NAMESPACE, Stopped(steps)))
+        asyncio.run(hosting.host(self, self.body, NAMESPACE, Stopped(steps), self.claims))
 
     def wants(self, **spec):
         """A step: the object is changed."""
@@ -316,7 +317,7 @@ def test_ticks_come_a_second_apart_and_a_slow_one_is_not_made_up_for(site, monke
     clock = iter([0.0, 0.1, 0.1, 5.0, 5.0, 5.2, 5.2])
     monkeypatch.setattr(hosting, "time", SimpleNamespace(monotonic=lambda: next(clock), time=lambda: 0.0))
     stopped = Stopped([nothing, nothing])
-    asyncio.run(hosting.host(site, site.body, NAMESPACE, stopped))
+    asyncio.run(hosting.host(site, site.body, NAMESPACE, stopped, {}))
     assert stopped.waits == pytest.approx([0.9, 0.0, 0.8])
 
 
@@ -330,6 +331,29 @@ def test_an_object_that_the_perch_of_another_namespace_runs_is_left_to_it(site):
     site.other_lives = False
     site.host()
     assert site.cluster.get("modelservices", "ads")["status"]["operator"] == "perch-system"
+
+
+def claim(name, since, champion=None):
+    metadata = {"namespace": NAMESPACE, "name": name, "creationTimestamp": since}
+    return Claim.of({"metadata": metadata, "status": {"champion": champion}})
+
+
+def test_a_model_is_run_by_the_service_that_has_run_it_and_else_by_the_older_one(site):
+    mine = claim("ads", "2026-01-02T00:00:00Z")
+    site.claims = {"ad-clicks": [mine, claim("later", "2026-01-03T00:00:00Z")]}
+    site.host()
+    for better in (claim("older", "2026-01-01T00:00:00Z"), claim("served", "2026-01-03T00:00:00Z", champion=1)):
+        site.claims = {"ad-clicks": [mine, better]}
+        with pytest.raises(PlatformError, match=f"Model ad-clicks is run by ModelService {better.name}"):
+            site.host()
+        assert site.conditions()["Ready"][1].startswith("Model ad-clicks is run by")
+    assert site.service.ticks == 1
+
+
+def test_an_object_claims_its_model(site):
+    (index,) = handlers(site)._indexing.get_all_handlers()
+    body = {"metadata": {"namespace": "shop", "name": "ads", "creationTimestamp": "t"}, "spec": SPEC}
+    assert index.fn(body=body) == {"ad-clicks": Claim(True, "t", "shop", "ads")}
 
 
 def test_a_state_that_is_damaged_is_told_where_people_look(site):
@@ -358,7 +382,7 @@ def daemon(site):
 
 def serve(site, *steps):
     stopped = Stopped(steps)
-    asyncio.run(daemon(site)(body=site.body, name="ads", namespace=NAMESPACE, stopped=stopped))
+    asyncio.run(daemon(site)(body=site.body, name="ads", namespace=NAMESPACE, stopped=stopped, claims={}))
     return stopped
 
 

@@ -7,6 +7,7 @@ import kopf
 
 from perch.errors import PerchError
 from perch.operator.assembly import Operator, say_of
+from perch.operator.claims import Claim, model_of
 from perch.operator.hosting import host
 
 GROUP, VERSION, PLURAL = "perch.dev", "v1alpha1", "modelservices"
@@ -38,9 +39,17 @@ def handlers(operator: Operator) -> kopf.OperatorRegistry:
             task.cancel()
         await operator.lease.give_back()
 
+    @kopf.index(GROUP, VERSION, PLURAL, registry=registry)
+    def claims(body: kopf.Body, **_: object) -> dict[str, Claim]:
+        return {model_of(body): Claim.of(body)}
+
     @kopf.daemon(GROUP, VERSION, PLURAL, registry=registry, cancellation_backoff=5.0, cancellation_timeout=20.0)
     async def serve(
-        body: kopf.Body, name: str, namespace: str | None, stopped: kopf.DaemonStopped, **_: object
+        body: kopf.Body,
+        name: str,
+        namespace: str | None,
+        stopped: kopf.DaemonStopped,
+        **indices: Any,  # noqa: ANN401
     ) -> None:
         assert namespace is not None
         while not stopped:
@@ -49,7 +58,7 @@ def handlers(operator: Operator) -> kopf.OperatorRegistry:
                 await stopped.wait(_WAIT_S)
                 continue
             try:
-                await host(operator, body, namespace, stopped)
+                await host(operator, body, namespace, stopped, indices["claims"])
             except PerchError as error:
                 say_of(namespace, name)(str(error))
                 kopf.warn(body, reason="NotServing", message=str(error))

@@ -96,13 +96,14 @@ class Hosted:
         self._insists = False
         self._not_before_s = 0.0
 
-    async def open(self, wish: Wish) -> None:
-        """Bring up what ran when the service was last closed; raises as `Service.open` does, and tells it, too.
+    async def open(self, wish: Wish, check: Callable[[], None]) -> None:
+        """Bring up what ran when the service was last closed; raises as `check` and `Service.open` do, and tells it.
 
         In mid-rollout nothing is brought up to date: a version whose pods change is not the one that was compared. A
         state that cannot be read ends what it told of: all traffic goes to the champion, whose name stands beside it.
         """
         try:
+            check()
             standing = await self._load()
             await self._parts.adopt(renew=standing is None or not standing.rolling)
             await self._service.open()

@@ -6,13 +6,14 @@ What moves traffic comes first in each turn; what tells, or brings back what oth
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 import kopf
 
 from perch.errors import PerchError, PlatformError
 from perch.operator.assembly import Operator, Parts, say_of
+from perch.operator.claims import Claim, check_first
 from perch.operator.hosted import Hosted
 from perch.operator.store import StatusStore, SupersededError
 from perch.operator.wish import Wish, fixed_of, owner_of, wish_of
@@ -24,10 +25,23 @@ _GOOD_NEWS: Final = {"Released", "WeightsChanged", "Promoted", "Ended"}
 _log = logging.getLogger(__name__)
 
 
-async def host(operator: Operator, body: kopf.Body, namespace: str, stopped: kopf.DaemonStopped) -> None:
+async def host(
+    operator: Operator,
+    body: kopf.Body,
+    namespace: str,
+    stopped: kopf.DaemonStopped,
+    claims: Mapping[str, Iterable[Claim]],
+) -> None:
     """Run one service until the object goes, the lease is lost, or what is fixed at the start changes.
 
     What is fixed waits for the end of a rollout in progress, and so does bringing the versions up to date.
+
+    Args:
+        operator: What all services share.
+        body: The object, as it is at each moment.
+        namespace: Of the object.
+        stopped: Whether the object has gone.
+        claims: Of all services, by their model.
 
     Raises:
         PerchError: the service cannot be brought up, or somebody else wrote its status.
@@ -40,7 +54,8 @@ async def host(operator: Operator, body: kopf.Body, namespace: str, stopped: kop
         operator.meters.begin(namespace, name, made_with.slo)
         await _check_unclaimed(operator, parts.store, name)
         hosted = Hosted(parts, _announcer(body))
-        await hosted.open(wish)
+        model = wish.declaration.spec.model
+        await hosted.open(wish, lambda: check_first(claims.get(model, ()), model, namespace, name))
         stack.push_async_callback(hosted.close)
         turns = _Turns(operator, parts, hosted, (namespace, name))
         is_outdated = hosted.is_busy
