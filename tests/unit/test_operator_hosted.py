@@ -216,6 +216,7 @@ def test_a_retry_is_acknowledged_only_when_its_rollout_is_recorded(cluster):
     cluster.run(3)
     cluster.wants(2)
     cluster.run(100, until=lambda: cluster.status.phase is Phase.DONE)
+    cluster.world.behaviour[2] = Version()
     cluster.asks("retry", "again", override=True)
     cluster.world.second()
     cluster.world.loop.run(cluster.hosted._follow_request(cluster.wish, cluster.world.now_s))
