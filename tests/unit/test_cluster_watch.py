@@ -10,7 +10,7 @@ from lightkube.resources.core_v1 import Pod as PodObject
 
 from fake_cluster import LABELS, NAMESPACE, FakeCluster, RefusedError, pod
 from perch.adapters.cluster import watch as watch_module
-from perch.adapters.cluster.seen import Pod, Seen, Version
+from perch.adapters.cluster.seen import Pod, Seen, Version, Written
 from perch.adapters.cluster.watch import Watch
 
 
@@ -192,7 +192,7 @@ def test_pods_versions_services_and_routes_are_told_as_what_they_are(cluster):
         cluster.put("pods", pod("ended", labels, phase="Failed"))
         cluster.put("inferenceservices", {"metadata": metadata, "spec": {}})
         cluster.put("services", {"metadata": metadata, "spec": {}})
-        cluster.put("httproutes", {"metadata": {"name": "ads", "labels": LABELS}, "spec": {}})
+        uid = cluster.put("httproutes", {"metadata": {"name": "ads", "labels": LABELS}, "spec": {}})["metadata"]["uid"]
         async with seeing(cluster, NAMESPACE) as seen:
             assert seen.pods.of(NAMESPACE, "ads") == {
                 "p": Pod(name="p", version=2, host="10.0.0.1", fingerprint="f", is_ready=True),
@@ -200,7 +200,7 @@ def test_pods_versions_services_and_routes_are_told_as_what_they_are(cluster):
             }
             assert seen.versions.of(NAMESPACE, "ads") == {"ads-v2": Version(2, "f")}
             assert seen.services.of(NAMESPACE, "ads") == {"ads-v2": 2}
-            assert seen.routes.of(NAMESPACE, "ads") == {"ads": 1}
+            assert seen.routes.of(NAMESPACE, "ads") == {"ads": Written(uid, 1)}
 
     asyncio.run(story())
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from perch.adapters.cluster.objects import is_ours, labels
 from perch.adapters.traffic.gateway import Route, _refusal, rule, weights_of
 from perch.adapters.traffic.shares import WHOLE, checked
 from perch.core.types import Arm, Weights
@@ -75,13 +74,6 @@ def test_the_route_hangs_on_the_declared_gateway_under_the_services_host():
     spec = routed(Weights())["spec"]
     assert spec["parentRefs"] == [{"namespace": "kserve", "name": "kserve-ingress-gateway"}]
     assert spec["hostnames"] == ["ads.shop.perch"]
-
-
-def test_a_route_of_somebody_else_is_told_from_ours():
-    assert is_ours(ROUTE.manifest["metadata"], "ads")
-    assert not is_ours(ROUTE.manifest["metadata"], "shoes")
-    assert not is_ours({"name": "ads"}, "ads")
-    assert is_ours({"labels": {**labels("ads"), "team": "a"}}, "ads")
 
 
 def status(accepted="True", resolved="True", generation=3, message=""):

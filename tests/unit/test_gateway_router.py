@@ -1,9 +1,12 @@
 """One HTTPRoute is written by one operator at a time, never over somebody else's, and counts once it is accepted."""
 
+from dataclasses import replace
+
 import httpx2
 import pytest
 
 from fake_cluster import LABELS, NAMESPACE, FakeCluster, RefusedError, accept_routes
+from perch.adapters.cluster.seen import Written
 from perch.adapters.traffic import gateway as gateway_module
 from perch.adapters.traffic.gateway import GatewayRouter, Route
 from perch.core.types import Arm, Weights
@@ -154,15 +157,40 @@ def test_a_gateway_that_takes_its_time_is_waited_for(cluster, monkeypatch):
     assert len(looks) == 3
 
 
+def test_who_takes_the_labels_off_does_not_keep_us_from_the_weights(cluster):
+    router = router_of(cluster)
+    router.route(ENDPOINTS, RAMP)
+    cluster.change("httproutes", "ads", metadata=cluster.get("httproutes", "ads")["metadata"] | {"labels": {}})
+    router.route(ENDPOINTS, Weights())
+    assert router.weights() == Weights()
+    assert cluster.get("httproutes", "ads")["metadata"]["labels"] == LABELS
+
+
+def written(cluster):
+    metadata = cluster.get("httproutes", "ads")["metadata"]
+    return Written(metadata["uid"], metadata["generation"])
+
+
 def test_what_somebody_else_writes_is_told_apart_from_what_we_wrote(cluster):
     router = router_of(cluster)
     assert not router.is_foreign(None)  # nothing is ours yet
     router.route(ENDPOINTS, RAMP)
-    generation = cluster.get("httproutes", "ads")["metadata"]["generation"]
-    assert not router.is_foreign(generation)
-    assert not router.is_foreign(generation - 1)  # what is watched comes late
-    assert router.is_foreign(generation + 1)
+    ours = written(cluster)
+    assert not router.is_foreign(ours)
+    assert not router.is_foreign(replace(ours, generation=ours.generation - 1))  # what is watched comes late
+    assert router.is_foreign(replace(ours, generation=ours.generation + 1))
     assert router.is_foreign(None)
+
+
+def test_a_route_that_somebody_made_in_place_of_ours_is_not_taken_for_it(cluster):
+    router = router_of(cluster)
+    router.route(ENDPOINTS, RAMP)
+    ours = cluster.get("httproutes", "ads")
+    cluster.remove("httproutes", "ads")
+    del ours["metadata"]["resourceVersion"]
+    cluster.put("httproutes", ours | {"spec": {}})
+    assert written(cluster).generation == 1
+    assert router.is_foreign(written(cluster))
 
 
 def test_a_write_whose_answer_is_lost_is_not_taken_for_somebody_elses(cluster):
@@ -171,7 +199,7 @@ def test_a_write_whose_answer_is_lost_is_not_taken_for_somebody_elses(cluster):
     cluster.interrupt("PATCH", raising(httpx2.ReadTimeout("too slow")), after=True)
     with pytest.raises(PlatformError, match=r"does not answer \(too slow\), so it did not change the weights of ads"):
         router.route(ENDPOINTS, RAMP)
-    assert not router.is_foreign(cluster.get("httproutes", "ads")["metadata"]["generation"])
+    assert not router.is_foreign(written(cluster))
 
 
 def test_an_api_server_that_is_away_is_told_in_a_sentence(cluster):

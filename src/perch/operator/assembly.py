@@ -13,6 +13,7 @@ from lightkube import AsyncClient, Client
 from perch import asgi
 from perch.adapters.cluster.objects import FIELD_MANAGER, Manifest
 from perch.adapters.cluster.seen import Seen
+from perch.adapters.cluster.writing import WRITE_S
 from perch.adapters.fleet.kserve import KServeFleet
 from perch.adapters.fleet.kserve_resources import Serving
 from perch.adapters.labels.cluster import ClusterLabels
@@ -22,7 +23,7 @@ from perch.adapters.registry.port import ModelRegistry
 from perch.adapters.traffic.gateway import GatewayRouter, Route
 from perch.core.types import Arm, Weights
 from perch.errors import PlatformError
-from perch.operator.lease import LASTS_S, TRUSTED_S, Lease
+from perch.operator.lease import Lease
 from perch.operator.meters import Meters
 from perch.operator.store import StatusStore
 from perch.rollout.service import Ports, Service
@@ -63,8 +64,7 @@ class Operator:
     def __init__(self, options: Options, registry: ModelRegistry) -> None:
         self.options = options
         self.registry = registry
-        # What is sent while the lease is trusted has ended before another operator may hold it.
-        timeout = httpx2.Timeout(LASTS_S - TRUSTED_S)
+        timeout = httpx2.Timeout(WRITE_S)  # of connecting, sending and receiving each
         self.client = AsyncClient(field_manager=FIELD_MANAGER, timeout=timeout)
         self.blocking = Client(field_manager=FIELD_MANAGER, timeout=timeout)
         # Of its own: however much there is to write, the lease is renewed in time.

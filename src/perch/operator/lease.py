@@ -20,13 +20,14 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease as LeaseObject
 
 from perch.adapters.cluster.objects import FIELD_MANAGER, calling
+from perch.adapters.cluster.writing import WRITE_S
 from perch.errors import PlatformError
 
 LASTS_S: Final = 10
 """How long a lease lasts that nobody renews."""
 
 RENEW_S: Final = 2.0
-TRUSTED_S: Final = 7.0
+TRUSTED_S: Final = LASTS_S - WRITE_S
 """How long its holder relies on it after it asked: the rest is for a write that is on its way."""
 
 _log = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from lightkube.types import PatchType
 from pydantic import ValidationError
 
 from perch.adapters.cluster.objects import FIELD_MANAGER, ModelServiceObject, calling
+from perch.adapters.cluster.writing import writing
 from perch.core.types import Weights
 from perch.errors import PlatformError, RolloutError
 from perch.operator.reporting import told, unpacked
@@ -144,13 +145,12 @@ class StatusStore:
 
     async def _replace(self, status: ModelServiceStatus) -> bool:
         """Write the status; whether the object was still the one that we know."""
-        self._may_write()
         # Fields that have become empty are named as such: a merge would keep them.
         patch = {
             "metadata": {"resourceVersion": self._version},
             "status": status.model_dump(by_alias=True, mode="json"),
         }
-        with calling(f"write the status of ModelService {self._name}"):
+        async with writing(f"write the status of ModelService {self._name}", self._may_write):
             try:
                 written = await self._client.patch(
                     ModelServiceObject.Status,

@@ -4,7 +4,7 @@ Objects are written by server-side apply: the API server remembers which fields 
 of an object keeps it. (Kubernetes, Server-Side Apply.)
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -40,11 +40,6 @@ def labels(service: str) -> dict[str, str]:
     return {SERVICE_LABEL: service, MANAGED_BY: FIELD_MANAGER}
 
 
-def is_ours(metadata: Mapping[str, Any], service: str) -> bool:
-    """Whether an object was made for this service by us."""
-    return labels(service).items() <= dict(metadata.get("labels") or {}).items()
-
-
 @contextmanager
 def calling(what: str) -> Iterator[None]:
     """Turn what the API server refuses, or does not answer, into one sentence; raises `PlatformError`."""
@@ -52,6 +47,6 @@ def calling(what: str) -> Iterator[None]:
         yield
     except ApiError as error:
         raise PlatformError(f"The cluster refuses to {what}: {error.status.message or error}.") from error
-    except httpx2.HTTPError as error:
-        told = str(error) or type(error).__name__
+    except (httpx2.HTTPError, TimeoutError) as error:
+        told = str(error) or "no answer in time"
         raise PlatformError(f"The cluster's API server does not answer ({told}), so it did not {what}.") from error

@@ -40,6 +40,19 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """Which object it is, and how often its `spec` has been written: one that is made anew begins at 1 again."""
+
+    uid: str
+    generation: int
+
+    @classmethod
+    def of(cls, found: Any) -> Self:  # noqa: ANN401  any resource of lightkube's
+        """What an object is."""
+        return cls(str(found.metadata.uid), int(found.metadata.generation))
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """All that is watched, in one namespace or everywhere."""
 
@@ -48,8 +61,7 @@ class Seen:
     services: Watch[int]
     """Of the Services that lead to versions, which version."""
 
-    routes: Watch[int]
-    """Of each route, how often its `spec` has been written."""
+    routes: Watch[Written]
 
     @classmethod
     def of(cls, client: AsyncClient, namespace: str) -> Self:
@@ -58,7 +70,7 @@ class Seen:
             Watch(client, PodObject, _pod, namespace=namespace),
             Watch(client, InferenceService, _version, namespace=namespace),
             Watch(client, ServiceObject, _service, namespace=namespace),
-            Watch(client, HTTPRoute, lambda found: int(found.metadata.generation), namespace=namespace),
+            Watch(client, HTTPRoute, Written.of, namespace=namespace),
         )
 
     async def keep(self) -> None:

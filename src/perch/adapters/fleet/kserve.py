@@ -23,9 +23,9 @@ from perch.adapters.cluster.objects import (
     InferenceService,
     Manifest,
     calling,
-    is_ours,
 )
 from perch.adapters.cluster.seen import Pod, Seen
+from perch.adapters.cluster.writing import check_ours, find, is_ours, writing
 from perch.adapters.fleet.kserve_resources import PORT, Serving, inference_service, object_name, version_service
 from perch.adapters.registry.port import ModelRegistry
 from perch.errors import PlatformError
@@ -127,31 +127,18 @@ class KServeFleet:
         leads, runs = version_service(serving, version), inference_service(serving, registered)
         for manifest in (leads, runs):
             manifest["metadata"]["ownerReferences"] = [self._owner]
-        with calling(f"run version {version} of {serving.service}"):
+        doing = f"run version {version} of {serving.service}"
+        with calling(doing):
             for kind in _KINDS:
-                self._check_ours(kind, version, await self._find(kind, version))
-            self._may_write()
+                check_ours(await self._find(kind, version), serving.service, self._owner)
+        async with writing(doing, self._may_write):
             await self._client.apply(cast("ServiceObject", ServiceObject.from_dict(leads)), force=True)
+        async with writing(doing, self._may_write):
             await self._client.apply(InferenceService.from_dict(runs), force=True)
 
     async def _find(self, kind: type[Any], version: int) -> Any:  # noqa: ANN401  what lightkube makes of it
         """One of the objects of a version; `None` when there is none of its name."""
-        serving = self._serving
-        try:
-            return await self._client.get(kind, object_name(serving.service, version), namespace=serving.namespace)
-        except ApiError as error:
-            if error.status.code == _NOT_FOUND:
-                return None
-            raise
-
-    def _check_ours(self, kind: type[Any], version: int, found: Any) -> None:  # noqa: ANN401
-        """Raise `PlatformError` when an object was made by somebody else."""
-        serving = self._serving
-        if found is not None and not is_ours({"labels": found.metadata.labels}, serving.service):
-            raise PlatformError(
-                f"{kind.__name__} {object_name(serving.service, version)} in {serving.namespace} was not made by Perch."
-                " Rename the ModelService, or delete it."
-            )
+        return await find(self._client, kind, object_name(self._serving.service, version), self._serving.namespace)
 
     async def _is_going(self, version: int) -> bool:
         """Whether an object of a version is still being deleted: what is written to it goes with it."""
@@ -179,35 +166,34 @@ class KServeFleet:
         self._versions.discard(version)
         self._noticed.discard(version)
         try:
-            with calling(f"stop version {version} of {self._serving.service}"):
-                for kind in (InferenceService, ServiceObject):
-                    await self._delete(kind, version)
+            for kind in (InferenceService, ServiceObject):
+                await self._delete(kind, version)
         except PlatformError:
             if ran:
                 self._versions.add(version)
             raise
 
     async def _delete(self, kind: type[Any], version: int) -> None:
-        found = await self._find(kind, version)
-        if found is None or not is_ours({"labels": found.metadata.labels}, self._serving.service):
+        serving, doing = self._serving, f"stop version {version} of {self._serving.service}"
+        with calling(doing):
+            found = await self._find(kind, version)
+        if found is None or not is_ours(found.metadata, serving.service, self._owner):
             return
-        self._may_write()
-        name, namespace = object_name(self._serving.service, version), self._serving.namespace
+        async with writing(doing, self._may_write):
+            await self._take_away(kind, object_name(serving.service, version), cascade=CascadeType.FOREGROUND)
+
+    async def _take_away(self, kind: type[Any], name: str, *, cascade: CascadeType | None = None) -> None:
+        """Delete an object, unless it is gone."""
         try:
-            await self._client.delete(kind, name, namespace=namespace, cascade=CascadeType.FOREGROUND)
+            await self._client.delete(kind, name, namespace=self._serving.namespace, cascade=cascade)
         except ApiError as error:
             if error.status.code != _NOT_FOUND:
                 raise
 
     async def eject(self, version: int, pod: str) -> None:
         """See `Fleet.eject`: the pod is deleted, and its Deployment makes another one."""
-        with calling(f"delete pod {pod} of version {version}"):
-            self._may_write()
-            try:
-                await self._client.delete(PodObject, pod, namespace=self._serving.namespace)
-            except ApiError as error:
-                if error.status.code != _NOT_FOUND:
-                    raise
+        async with writing(f"delete pod {pod} of version {version}", self._may_write):
+            await self._take_away(PodObject, pod)
 
     def down(self) -> Collection[int]:
         """Versions of which no pod is ready."""

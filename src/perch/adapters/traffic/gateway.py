@@ -14,8 +14,11 @@ from typing import Any, Final
 
 from lightkube import Client
 from lightkube.core.exceptions import ApiError
+from lightkube.generic_resource import GenericNamespacedResource
 
-from perch.adapters.cluster.objects import MIRROR_PORT, HTTPRoute, Manifest, calling, is_ours, labels
+from perch.adapters.cluster.objects import MIRROR_PORT, HTTPRoute, Manifest, calling, labels
+from perch.adapters.cluster.seen import Written
+from perch.adapters.cluster.writing import check_ours
 from perch.adapters.traffic.shares import LIVE_ARMS, WHOLE, as_weights, checked
 from perch.core.types import Arm, Weights
 from perch.errors import PlatformError
@@ -98,7 +101,7 @@ class GatewayRouter:
         self._route = route
         self._owner = owner
         self._may_write = may_write
-        self._written: int | None = None
+        self._written: Written | None = None
 
     def route(self, endpoints: Mapping[Arm, str], weights: Weights) -> None:
         """See `TrafficRouter.route`. Endpoints are `SERVICE.NAMESPACE:PORT`; all are in the route's namespace.
@@ -114,22 +117,19 @@ class GatewayRouter:
         manifest["metadata"]["ownerReferences"] = [self._owner]
         manifest["spec"]["rules"] = [rule(endpoints, units, round(weights.mirror * WHOLE))]
         self._written = None  # what fails may have been written all the same, and would be taken for somebody else's
-        self._written = generation = self._write(manifest)
-        self._await_accepted(generation)
+        self._written = written = self._write(manifest)
+        self._await_accepted(written.generation)
 
-    def _write(self, manifest: Manifest) -> int:
-        """Write the route; its new generation.
+    def _write(self, manifest: Manifest) -> Written:
+        """Write the route; what it is then.
 
         It names the version that it replaces, so that it is refused when somebody wrote since: the gateway's
-        controller, as a rule, but perhaps an operator that took over while this one slept. So each try asks anew.
+        controller, as a rule, but perhaps an operator that took over while this one slept. So each try asks anew. It
+        is that version, and no timeout, that bounds a write which is on its way for longer than the lease lasts.
         """
         for last in (False, False, True):
             before = self._read()
-            if before is not None and not is_ours(before["metadata"], self._route.service):
-                raise PlatformError(
-                    f"HTTPRoute {self._route.service} in {self._route.namespace} was not made by Perch. "
-                    "Rename the ModelService, or delete that route."
-                )
+            check_ours(before, self._route.service, self._owner)
             manifest["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"] if before else None
             self._may_write()
             with calling(f"change the weights of {self._route.service}"):
@@ -139,22 +139,25 @@ class GatewayRouter:
                     if last or error.status.code != _CONFLICT:
                         raise
                 else:
-                    return int(applied["metadata"]["generation"])
+                    return Written.of(applied)
         raise AssertionError("the last try returns or raises")
 
-    def is_foreign(self, generation: int | None) -> bool:
-        """Whether a route of this generation, `None` where there is none, was written by somebody else since."""
-        return self._written is not None and (generation is None or generation > self._written)
+    def is_foreign(self, seen: Written | None) -> bool:
+        """Whether a route that was seen, `None` where there is none, was written by somebody else since."""
+        written = self._written
+        if written is None:
+            return False
+        return seen is None or seen.uid != written.uid or seen.generation > written.generation
 
     def weights(self) -> Weights:
         """See `TrafficRouter.weights`. Without any route yet, the default ones."""
         found = self._read()
         return Weights() if found is None else weights_of(found)
 
-    def _read(self) -> Mapping[str, Any] | None:
+    def _read(self) -> GenericNamespacedResource | None:
         with calling(f"read the route of {self._route.service}"):
             try:
-                return dict(self._client.get(HTTPRoute, self._route.service, namespace=self._route.namespace))
+                return self._client.get(HTTPRoute, self._route.service, namespace=self._route.namespace)
             except ApiError as error:
                 if error.status.code == _NOT_FOUND:
                     return None
@@ -163,8 +166,7 @@ class GatewayRouter:
     def _await_accepted(self, generation: int) -> None:
         deadline, refused = time.monotonic() + ACCEPTED_TIMEOUT_S, "no controller has looked at it"
         while time.monotonic() < deadline:
-            found = self._read() or {}
-            verdict = _refusal(found, generation)
+            verdict = _refusal(self._read() or {}, generation)
             if verdict is None:
                 return
             refused = verdict
