@@ -40,6 +40,12 @@ class Scenario:
     visits: set[Phase] = field(default_factory=set)
     """Phases that some rollout comes to, or the scenario would not be what it is called."""
 
+    set_back_at: int | None = None
+    """The tick before which the clock is set back by five minutes."""
+
+    def now_s(self, tick):
+        return tick + 1.0 - (300.0 if self.set_back_at is not None and tick >= self.set_back_at else 0.0)
+
 
 INCIDENT = from_s(35, FAILING, until_s=65)
 SCENARIOS = {
@@ -71,6 +77,10 @@ SCENARIOS = {
         Traffic(20.0, canary=INCIDENT, stable=INCIDENT),
         440,
         {Phase.CONFIRM, Phase.GUARD},
+    ),
+    "a clock that is set back": Scenario(QUICK, Traffic(100.0), 110, {Phase.RAMP, Phase.GUARD}, set_back_at=12),
+    "a clock that is set back under a silent canary": Scenario(
+        LIVE, Traffic(100.0, canary=from_s(10, SILENT)), 40, {Phase.DONE}, set_back_at=11
     ),
     "no requests any more": Scenario(QUICK, Traffic(50.0, load=lambda now_s: float(now_s < 20)), 90, {Phase.DONE}),
 }
@@ -121,9 +131,10 @@ def test_rollouts_side_by_side_decide_as_each_does_alone(name, seed):
     market, visited = Market(scenario.traffic, ROLLOUTS, seed), set()
     for tick in range(scenario.ticks):
         served = market.tick(split_of(many).only(many.running))
-        decisions = many.step(tick + 1.0, served)
+        now_s = scenario.now_s(tick)
+        decisions = many.step(now_s, served)
         for i, before in enumerate(states):
-            observation = Observation(tick, tick + 1.0, {arm: served[arm].counts(i) for arm in ARMS})
+            observation = Observation(tick, now_s, {arm: served[arm].counts(i) for arm in ARMS})
             states[i], alone = decide(before, observation, scenario.policy)
             if i in decisions:
                 assert_same_decision(decisions[i], alone)

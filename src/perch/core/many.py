@@ -249,7 +249,7 @@ class Many:
         late = np.where(is_late, late_mass(1 - old.spent - reserved), 0.0)
         ratios, idle, split = self._split(old, fixed, waiting, waited_s, is_ready)
         new = _Moving(
-            seen_s=np.maximum(old.seen_s, now_s),
+            seen_s=np.full_like(old.seen_s, now_s),
             now_s=present_s,
             data_s=np.where(has_data, present_s, old.data_s),
             watched_s=old.watched_s + np.where(has_data, np.minimum(present_s - old.data_s, LONGEST_WAIT_S), 0.0),

@@ -102,7 +102,7 @@ class State(NamedTuple):
 
     now_s: float
     """The rollout's own clock, in seconds since the epoch at its beginning. A tick moves it by 30 s at most: time in
-    which nobody looked counts for nothing."""
+    which nobody looked counts for nothing. Nor does the tick in which the machine's clock was set back."""
 
     started_s: float
     phase_since_s: float

@@ -87,7 +87,7 @@ def advance(state: State, tick: Tick, policy: Policy) -> tuple[State, bool]:
         state = _with_the_rest(state, tick, policy, is_down=is_down)
     waiting = state._replace(
         tick=tick.number,
-        seen_s=max(tick.now_s, state.seen_s),
+        seen_s=tick.now_s,
         now_s=now_s,
         paused=_PAUSED.get(tick.command, state.paused),
         sources_down_s=now_s if is_down else state.sources_down_s,
