@@ -8,7 +8,7 @@ backend that does not resolve, the gateway would not accept the route, and weigh
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from lightkube import AsyncClient
@@ -19,6 +19,7 @@ from lightkube.resources.core_v1 import Service as ServiceObject
 
 from perch import asgi
 from perch.adapters.cluster.objects import HTTPRoute, Manifest, calling
+from perch.adapters.cluster.writing import check_ours, find, writing
 from perch.adapters.labels.collector_resources import (
     PORT,
     Collecting,
@@ -107,23 +108,34 @@ class ClusterLabels:
             notify(f"The collector is not as it should be, so labels may be missing. {error}")
 
     async def apply(self) -> None:
-        """Make what is missing and mend what differs; raises `PlatformError` when the API server refuses or is away."""
+        """Make what is missing and mend what differs.
+
+        Raises:
+            PlatformError: something of the kind is somebody else's; or the API server refuses, or does not answer.
+        """
+        wanted = list(self._wanted())
+        doing = f"run the collector of {self._collecting.service}"
+        with calling(doing):
+            for one in wanted:
+                check_ours(await self._find(one), self._collecting.service, self._owner)
         await self._create_secret()
+        for one in wanted:
+            async with writing(doing, self._may_write):
+                await self._client.apply(one, force=True)
+
+    def _wanted(self) -> Iterator[Any]:
         collecting = self._collecting
-        for kind, manifest in (
-            (ServiceObject, collector_service(collecting)),
-            (StatefulSet, stateful_set(collecting, self._digest)),
-            (HTTPRoute, feedback_route(self._route, collecting)),
-            (PersistentVolumeClaim, volume_claim(collecting)),  # last, for one that cannot grow is refused
-        ):
-            self._may_write()
-            with calling(f"run the collector of {collecting.service}"):
-                await self._client.apply(self._owned(kind, manifest), force=True)
+        yield self._owned(ServiceObject, collector_service(collecting))
+        yield self._owned(StatefulSet, stateful_set(collecting, self._digest))
+        yield self._owned(HTTPRoute, feedback_route(self._route, collecting))
+        yield self._owned(PersistentVolumeClaim, volume_claim(collecting))  # last, for one that cannot grow is refused
+
+    async def _find(self, wanted: Any) -> Any:  # noqa: ANN401  any resource of lightkube's
+        return await find(self._client, type(wanted), wanted.metadata.name, wanted.metadata.namespace)
 
     async def _create_secret(self) -> None:
-        """Make the tokens, unless they are there: ours of before, or somebody's own."""
-        self._may_write()
-        with calling(f"make the tokens of {self._collecting.service}'s collector"):
+        """Make the tokens, unless they are there: ours of before, or somebody's own, which stay theirs."""
+        async with writing(f"make the tokens of {self._collecting.service}'s collector", self._may_write):
             try:
                 await self._client.create(self._owned(Secret, secret(self._collecting)))
             except ApiError as error:
