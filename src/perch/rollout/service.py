@@ -281,7 +281,7 @@ class Service:
         )
         self._settled = self._settled and after.entitled == before.entitled and not after.done
         standing, ledger = self._standing.after(after), self._ledger(after)
-        if after.state.weights.canary <= before.state.weights.canary:
+        if after.state.weights != before.state.weights and not _rises(before, after):
             await self._route(standing)  # before anything is written: a full disk must not keep a harm in traffic
         ledger.tick(Tick.of(observation, decision, after))
         for pod in decision.eject:
@@ -388,3 +388,8 @@ class Service:
 
     def _ledger(self, attempt: Attempt) -> Ledger:
         return Ledger(self.ledger_file(attempt.name))
+
+
+def _rises(before: Attempt, after: Attempt) -> bool:
+    """Whether the canary gets more traffic."""
+    return after.state.weights.canary > before.state.weights.canary
