@@ -1,11 +1,13 @@
 """One set of checks for every source of counts: the scraped processes, and the twin in memory."""
 
 import asyncio
+import gzip
 import logging
 import socket
 import threading
 import time
-from contextlib import contextmanager
+import tracemalloc
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -36,15 +38,18 @@ def meters(version, arm, answered, failed=0, rejected=0):
 
 
 @contextmanager
-def page(content, delay_s=0.0, status=200):
-    """A process that shows `content` as its metrics; its address."""
+def page(content, delay_s=0.0, status=200, encoding="identity", times=1):
+    """A process that shows `content` as its metrics, as many times over; its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             time.sleep(delay_s)
             self.send_response(status)
+            self.send_header("content-encoding", encoding)
             self.end_headers()
-            self.wfile.write(content)
+            with suppress(ConnectionError):
+                for _ in range(times):
+                    self.wfile.write(content)
 
         def log_message(self, *_):
             pass
@@ -128,6 +133,10 @@ def test_nothing_deployed_is_nothing_read(source_of):
         (b"<html>", 200, 0, "not the page of a serving process"),
         (b'perch_requests_started_total{model="a",version="1",arm="canary"} 1', 200, 0, "lacks"),
         (b'perch_requests_started_total{model="a",version="1",arm="canary"} x', 200, 0, "could not convert"),
+        (b'perch_requests_started_total{model="a",version="1",arm="canary"} +Inf', 200, 0, "nobody counts +Inf"),
+        (b'perch_requests_started_total{model="a",version="1",arm="canary"} NaN', 200, 0, "nobody counts NaN"),
+        (b'perch_requests_started_total{model="a",version="1",arm="canary"} -1', 200, 0, "nobody counts -1"),
+        (b'perch_requests_started_total{model="a",version="1",arm="canary"} 1e300', 200, 0, "nobody counts 1e300"),
         (b"", 500, 0, "500"),
         (b"", 200, 1.0, "no answer within 0.2 s"),
     ],
@@ -136,6 +145,44 @@ def test_a_page_without_counts_is_no_answer_and_the_log_says_why(content, status
     with caplog.at_level(logging.WARNING), page(content, delay_s, status) as address:
         assert read(ScrapeSource(lambda: {"1": address}, timeout_s=0.2)) == {"1": None}
     assert says in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        ({"content": b"# more\n" * 1_000, "times": 1 << 30}, "longer than 1,048,576 bytes"),
+        ({"content": gzip.compress(bytes(100 << 20)), "encoding": "gzip"}, "can't decode"),
+    ],
+    ids=["without an end", "larger than it looks"],
+)
+def test_a_page_takes_a_mebibyte_of_memory_at_most(made, says, caplog):
+    tracemalloc.start()
+    with caplog.at_level(logging.WARNING), page(**made) as address:
+        assert read(ScrapeSource(lambda: {"1": address}, timeout_s=20.0)) == {"1": None}
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert says in caplog.text
+    assert most < 20 << 20
+
+
+def test_a_histogram_that_is_none_is_refused():
+    text = meters("2", "canary", answered=7).render().decode()
+    least = next(line for line in text.splitlines() if f"{names.DURATION}_bucket" in line and '"canary"' in line)
+    with pytest.raises(ValueError, match="buckets of a histogram"):
+        parse(text.replace(least, f"{least.rpartition(' ')[0]} 9"))
+
+
+def test_a_page_that_is_made_to_take_long_to_read_does_not():
+    begun = b'perch_requests_started_total{arm="' * 30_000  # no label of it ends
+    for text in (
+        begun.decode(),
+        begun.replace(b'{arm="', b'{arm="\n').decode(),
+        begun.replace(b"arm=", b"\n").decode(),
+    ):
+        began_s = time.perf_counter()
+        with pytest.raises(ValueError, match="not the page"):
+            parse(text)
+        assert time.perf_counter() - began_s < 1.0
 
 
 def test_all_processes_are_asked_at_once():

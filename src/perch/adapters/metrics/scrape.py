@@ -3,6 +3,9 @@
 The engine does not wait for a monitoring server: scraping, rule evaluation and grouping take it a minute or more.
 The parser reads the four families that make up `Counts` and skips the rest; `prometheus_client`'s needs 10 ms for
 one process, this one 1 ms. A call by aiohttp takes a quarter of the processor time of one by httpx.
+
+Whoever may make pods can show any page. So a page is read up to a limit, as it comes, and in time that grows with its
+length; and what it says counts only when it is a number that can be counted to.
 """
 
 import asyncio
@@ -11,6 +14,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import Final
 
 import aiohttp
 
@@ -19,11 +23,17 @@ from perch.signals import names
 
 TIMEOUT_S = 0.8
 
+PAGE_LIMIT_BYTES: Final = 1 << 20
+"""Of a page; one of ours takes a few kilobytes for each arm."""
+
+_MOST: Final = 2**53
+"""Above it, a floating-point number skips some."""
+
 _log = logging.getLogger(__name__)
 
 _SAMPLE = re.compile(
     rf"^(?P<name>{names.STARTED}_total|{names.FINISHED}_total|{names.DURATION}_bucket|{names.SCORE}_bucket)"
-    r'\{[^}]*?arm="(?P<arm>[^"]*)"(?:,(?:outcome|le)="(?P<of>[^"]*)")?\} (?P<value>\S+)',
+    r'\{[^}\n]*?arm="(?P<arm>[^"\n]*)"(?:,(?:outcome|le)="(?P<of>[^"\n]*)")?\} (?P<value>\S+)',
     re.MULTILINE,
 )
 
@@ -45,7 +55,8 @@ class ScrapeSource:
     async def read(self) -> Mapping[str, Mapping[str, Counts] | None]:
         """See `MetricsSource.read`. All processes are asked at once."""
         if self._session is None:  # it belongs to the loop that it is made in
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout_s))
+            timeout = aiohttp.ClientTimeout(total=self._timeout_s)
+            self._session = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
         endpoints = self._endpoints()
         totals = await asyncio.gather(*map(self._scrape, endpoints.values()))
         return dict(zip(endpoints, totals, strict=True))
@@ -58,12 +69,22 @@ class ScrapeSource:
     async def _scrape(self, address: str) -> Mapping[str, Counts] | None:
         assert self._session is not None
         try:
-            async with self._session.get(f"http://{address}/metrics") as response:
+            async with self._session.get(f"http://{address}/metrics", allow_redirects=False) as response:
                 response.raise_for_status()
-                return parse(await response.text())
+                return parse((await _content(response)).decode())
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
             _log.warning("%s gave no counts: %s", address, str(error) or f"no answer within {self._timeout_s:g} s")
             return None
+
+
+async def _content(response: aiohttp.ClientResponse) -> bytes:
+    """The page; raises `ValueError` when it goes on after the limit."""
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > PAGE_LIMIT_BYTES:
+            raise ValueError(f"its page is longer than {PAGE_LIMIT_BYTES:,} bytes")
+    return bytes(content)
 
 
 def parse(text: str) -> Mapping[str, Counts]:
@@ -74,10 +95,17 @@ def parse(text: str) -> Mapping[str, Counts]:
     """
     series: defaultdict[str, defaultdict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
     for name, arm, of, value in _SAMPLE.findall(text):
-        series[arm][name][of] = int(float(value))
+        series[arm][name][of] = _count(value)
     if not series:
         raise ValueError("this is not the page of a serving process")
     return {arm: _counts(families) for arm, families in series.items()}
+
+
+def _count(value: str) -> int:
+    count = float(value)
+    if not 0 <= count <= _MOST:  # nor is it NaN
+        raise ValueError(f"nobody counts {value}")
+    return int(count)
 
 
 def _counts(families: Mapping[str, Mapping[str, int]]) -> Counts:
@@ -95,4 +123,6 @@ def _counts(families: Mapping[str, Mapping[str, int]]) -> Counts:
 
 def _bins(cumulative: Mapping[str, int]) -> tuple[int, ...]:
     counts = [count for _, count in sorted((float(edge), count) for edge, count in cumulative.items())]
+    if counts != sorted(counts):
+        raise ValueError("the buckets of a histogram do not contain each other")
     return tuple(high - low for low, high in pairwise((0, *counts)))
