@@ -10,6 +10,7 @@ from perch.core.types import Action, Arm
 
 HARMFUL = {"silent": Version(silent=True), "failing": Version(error_rate=0.3)}
 POLICY = replace(DEMO, no_data_timeout_s=30.0)
+AT_ONE_WEIGHT = replace(POLICY, start_weight=0.1, ramp_interval_s=3_600.0)  # for both to be given the same requests
 
 
 def set_back(at, by_s):
@@ -34,8 +35,7 @@ ticks, steps_s = st.integers(1, 40), st.integers(1, 86_400)
 )
 @example(behaviour="silent", shadow=False, seed=0, at=3, by_s=300)
 def test_a_step_back_delays_no_verdict_by_more_than_two_ticks(behaviour, shadow, seed, at, by_s):
-    """At one and the same weight, for all to be given the same requests."""
-    policy, canary = replace(POLICY, shadow=shadow, start_weight=0.1, ramp_interval_s=3_600.0), always(HARMFUL[behaviour])
+    policy, canary = replace(AT_ONE_WEIGHT, shadow=shadow), always(HARMFUL[behaviour])
     steady = Market(policy=policy, canary=canary, seed=seed)
     stepped = Market(policy=policy, canary=canary, seed=seed, edit=set_back(at, by_s))
     wanted, found = steady.run(100), stepped.run(100)
