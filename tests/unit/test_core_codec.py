@@ -48,6 +48,11 @@ def test_what_goes_in_comes_out():
     assert "0.30000000000000004" in text
 
 
+def test_a_field_that_has_a_default_may_be_missing_for_an_earlier_perch_did_not_know_it():
+    assert loads(Leaf, '{"number":2.0}') == Leaf(2.0)
+    assert loads(Twig, '{"wealth":[1.0]}') == Twig(Vector(np.array([1.0])))
+
+
 def test_nothing_is_none():
     empty = Tree("", None, {}, (0, 0.0), (), False)
     assert loads(Tree, dumps(empty)) == empty
@@ -60,7 +65,9 @@ def test_nothing_is_none():
         ('"pair":[1,', '"pair":[true,', r"Tree\.pair\[0\] should be of type int, not True"),
         ('"pair":[1,2.5]', '"pair":[1]', r"Tree\.pair should be a list of 2"),
         ('"count":3', '"count":"3"', r"Tree\.many\[0\]\.count should be of type int, not '3'"),
-        ('"yes":', '"no":', r"Tree should be an object with exactly name, colour"),
+        ('"yes":', '"no":', r"Tree should be an object with name, colour.* and nothing else, .*another version"),
+        ('"yes":', '"no":true,"yes":', r"Tree should be an object with .* and nothing else, .*another version of P"),
+        ('"number":', '"bumber":', r"Tree\.leaves\.blue should be an object with number, count and nothing else"),
         ('"leaves":{', '"leaves":[],"x":{', r"Tree should be an object"),
         ('"blue":{', '"pink":{', r"Tree\.leaves should be one of red, blue"),
         ("}", "", r"no JSON.*cut off"),

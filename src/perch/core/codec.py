@@ -2,13 +2,15 @@
 
 The ledger must replay to the same decisions, so floats are written by `repr` (the shortest text that reads back to the
 same number), and nothing is coerced in silence: text that does not fit its type is an error that names the place.
+A field that has a default may be missing: an earlier Perch did not know it, and the default means what was before. A
+field that is not known is an error: a later Perch wrote it, and what it means would be lost.
 Known are dataclasses (without what they derive themselves), named tuples, `Vector`, enums, `int`, `float`, `bool`,
 `str`, `X | None`, `tuple[X, ...]`, `tuple[X, Y]` and `Mapping[X, Y]` with text keys.
 """
 
 import json
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
@@ -90,14 +92,23 @@ def _misfit(place: str, wanted: str, found: object) -> RolloutError:
 
 
 def _record_reader(kind: type) -> Reader:
-    hints, names = get_type_hints(kind), _field_names(kind)
+    hints, names, required = get_type_hints(kind), _field_names(kind), _required_names(kind)
 
     def read(data: Any, place: str) -> Any:  # noqa: ANN401  (parsed JSON)
-        if not isinstance(data, dict) or data.keys() != set(names):
-            raise _misfit(place, f"an object with exactly {', '.join(names)}", data)
-        return kind(**{name: _reader(hints[name])(data[name], f"{place}.{name}") for name in names})
+        if not isinstance(data, dict) or not required <= data.keys() <= set(names):
+            raise _misfit(place, f"an object with {', '.join(names)} and nothing else", data)
+        return kind(**{name: _reader(hints[name])(item, f"{place}.{name}") for name, item in data.items()})
 
     return read
+
+
+def _required_names(kind: Any) -> frozenset[str]:  # noqa: ANN401  (a dataclass or a named tuple)
+    """The fields without a default."""
+    if is_dataclass(kind):
+        return frozenset(
+            field.name for field in fields(kind) if field.init and MISSING is field.default is field.default_factory
+        )
+    return frozenset(set(_field_names(kind)) - set(kind._field_defaults))
 
 
 def _read_vector(data: Any, place: str) -> Vector:  # noqa: ANN401  (parsed JSON)

@@ -25,7 +25,8 @@ def _story(path: Path) -> Iterator[str]:
         match entry["kind"]:
             case "begin":
                 attempt = entry["attempt"]
-                retry = f", a retry of {attempt['retry_of']}" if attempt["retry_of"] else ""
+                retried = attempt.get("retry_of")
+                retry = f", a retry of {retried}" if retried else ""
                 yield (
                     f"Rollout {attempt['name']}{retry}: version {attempt['version']} asks to replace champion "
                     f"{attempt['champion']}; the baseline is version {attempt['baseline']}."
