@@ -242,5 +242,37 @@ def test_a_canary_that_gets_traffic_of_the_champions_is_misrouted():
     assert fallen.state.weights == Weights(baseline=1.0, stable=0.0)
 
 
+DOWN = "the canary is silent, for it is down; that may be the machine's fault, so no quarantine: the canary finished 0 "
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+@pytest.mark.parametrize("back_s", [1e9, 0.0])
+def test_a_canary_that_falls_silent_because_it_is_down_goes_home_as_fast_and_is_not_blamed(shadow, back_s):
+    """Also where it is back in the very tick that convicts."""
+    policy = replace(Policy(), shadow=shadow, start_weight=0.1)
+    hung = Market(policy=policy, canary=always(Version(silent=True)))
+    hung.run(60)
+    last = hung.tick + back_s
+    down = Market(
+        policy=policy,
+        canary=always(Version(silent=True)),
+        edit=lambda seen: replace(seen, canary_is_down=seen.tick < last),
+    )
+    down.run(60)
+    assert (hung.state.cause, down.state.cause) == (Cause.SILENT, Cause.DOWN)
+    assert down.tick == hung.tick
+    assert down.sentence.startswith(f"Rolled back: {DOWN}")
+    assert down.decisions[-1].verdict is Verdict.ERROR
+
+
+def test_a_canary_that_is_silent_long_after_it_was_down_is_blamed():
+    market = Market(
+        policy=replace(Policy(), shadow=False, start_weight=0.1),
+        canary=lambda phase, elapsed_s: Version(silent=elapsed_s > 60),
+        edit=lambda seen: replace(seen, canary_is_down=seen.tick == 2),
+    )
+    assert market.run(120).cause is Cause.SILENT
+
+
 def test_only_harm_and_silence_quarantine():
     assert {cause for cause in Cause if cause.quarantines} == {Cause.HARM, Cause.SILENT}

@@ -297,6 +297,29 @@ def test_a_canary_that_hangs_goes_home_within_seconds(world, monkeypatch, phase)
     assert len(decisions) <= 15
 
 
+@pytest.mark.parametrize("phase", [Phase.SHADOW, Phase.RAMP, Phase.GUARD])
+def test_a_canary_whose_pod_is_gone_goes_home_without_quarantine(world, monkeypatch, phase):
+    """Its node may have been drained."""
+    name = world.release(2)
+    while world.service.status().phase is not phase:
+        world.tick()
+    read_all = world.source.read
+
+    async def gone():
+        return {source: totals for source, totals in (await read_all()).items() if source != "2"}
+
+    monkeypatch.setattr(world.source, "read", gone)
+    world.behaviour[2] = Version(silent=True)
+    world.fleet.kill(2)
+    assert len(world.run_out()) <= 15
+    status = world.service.status()
+    assert status.outcome is Action.ROLL_BACK
+    assert status.sentence.startswith("Rolled back: the canary is silent, for it is down; ")
+    assert world.registry.get("ad-clicks", 2).quarantine is None
+    record = read(world.service.ledger_file(name))
+    assert backtest(record, record.attempt.policy).exact
+
+
 def test_a_canary_whose_counts_come_late_loses_none_of_them(world, monkeypatch):
     world.release(2)
     while world.service.status().phase is not Phase.RAMP:

@@ -80,6 +80,8 @@ class Tick(NamedTuple):
     pods: Mapping[Arm, Mapping[str, Tally]] = {}
     """Each pod of an arm, where the arm has several."""
 
+    canary_is_down: bool = False
+
 
 def tally(counts: Counts, reference: Reference) -> Tally:
     """Count the events of `reference` in one arm's counts.

@@ -98,6 +98,9 @@ def canary_harms(s: Situation) -> Move | None:
 def split_is_wrong(s: Situation) -> Move | None:
     """Roll back when the canary does not get, or does not answer, its share of the requests.
 
+    A canary of which nothing runs is not blamed for its silence: its node may have been drained. From here that looks
+    like a process that ends by its own fault, so neither is blamed.
+
     When it is the champion that is silent, there is no rolling back to it: fall back to the baseline, if there is one.
     In the guard that is no reason to take the traffic from a healthy version: it is told, and nothing else.
     """
@@ -109,10 +112,16 @@ def split_is_wrong(s: Situation) -> Move | None:
             return None
         sentence = f"the champion does not answer its share of the requests; {sentences.silence(s)}"
         return end(s, Action.FALL_BACK, Cause.MISROUTED, sentence) if s.state.has_baseline else None
-    cause, meaning = (
-        (Cause.SILENT, "the canary is silent") if split.canary_is_silent else (Cause.MISROUTED, "the split is wrong")
-    )
+    cause, meaning = _why_split_is_wrong(s)
     return end(s, Action.ROLL_BACK, cause, f"{meaning}: {sentences.silence(s)}")
+
+
+def _why_split_is_wrong(s: Situation) -> tuple[Cause, str]:
+    if not s.state.sample_ratio.canary_is_silent:
+        return Cause.MISROUTED, "the split is wrong"
+    if s.canary_was_down:
+        return Cause.DOWN, "the canary is silent, for it is down; that may be the machine's fault, so no quarantine"
+    return Cause.SILENT, "the canary is silent"
 
 
 def starved(s: Situation) -> Move | None:
@@ -195,7 +204,7 @@ def end(s: Situation, outcome: Action, cause: Cause, why: str) -> Move:
     to, verdict = "Rolled back" if outcome is Action.ROLL_BACK else "Fell back to the baseline", Verdict.HARM
     if cause is Cause.INCONCLUSIVE:
         verdict = Verdict.NO_DATA if s.no_data else Verdict.UNDECIDED
-    elif cause is Cause.MISROUTED:
+    elif cause in {Cause.MISROUTED, Cause.DOWN}:
         verdict = Verdict.ERROR
     elif cause is Cause.PERSON:
         verdict = Verdict.UNDECIDED

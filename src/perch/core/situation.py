@@ -11,7 +11,7 @@ from perch.core.ramp import excess_bound, harm_bound
 from perch.core.sources import Source, parts
 from perch.core.state import Pair, State
 from perch.core.types import Arm, Phase
-from perch.core.weighing import family, needed
+from perch.core.weighing import LONGEST_WAIT_S, family, needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,11 @@ class Situation:
         """Whether the stable arm is found not to answer the requests that it is given."""
         split = self.state.sample_ratio
         return split.stable_is_silent and split.e_value >= 1 / self.policy.sample_ratio_alpha
+
+    @property
+    def canary_was_down(self) -> bool:
+        """Whether nothing ran just now that could answer as the canary, so that its silence says nothing of it."""
+        return self.state.down_s is not None and self.state.now_s - self.state.down_s < LONGEST_WAIT_S
 
     @property
     def no_data(self) -> str | None:

@@ -32,7 +32,10 @@ class Cause(StrEnum):
     """The version failed more, was slower or scored differently beyond the tolerance: quarantine it."""
 
     SILENT = "silent"
-    """The version does not answer the requests that it is given: quarantine it."""
+    """The version runs and does not answer the requests that it is given: quarantine it."""
+
+    DOWN = "down"
+    """Nothing ran that could answer as the version. That may be the machine's doing, so the version may be fine."""
 
     MISROUTED = "misrouted"
     """The split is not the one that was asked for; the version may be fine."""
@@ -157,3 +160,6 @@ class State(NamedTuple):
 
     promoted_by: Cause | None
     """Why the canary was promoted; `None` before."""
+
+    down_s: float | None = None
+    """When nothing last ran that could answer as the canary; `None`: never."""

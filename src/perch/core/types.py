@@ -204,6 +204,9 @@ class Observation:
     pods: Mapping[Arm, Mapping[str, Counts]] = field(default_factory=dict)
     """What each pod of an arm counted, where an arm has several. They add up to the arm's counts."""
 
+    canary_is_down: bool = False
+    """Whether nothing runs that could answer as the challenger: its process has ended, or no pod of it is ready."""
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:

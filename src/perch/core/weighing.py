@@ -71,6 +71,7 @@ def tick_of(observation: Observation, phase: Phase, reference: Reference) -> Tic
         observation.outcomes,
         observation.judgements,
         pods,
+        observation.canary_is_down,
     )
 
 
@@ -91,6 +92,7 @@ def advance(state: State, tick: Tick, policy: Policy) -> tuple[State, bool]:
         now_s=now_s,
         paused=_PAUSED.get(tick.command, state.paused),
         sources_down_s=now_s if is_down else state.sources_down_s,
+        down_s=now_s if tick.canary_is_down else state.down_s,
         warmed=warmed,
         batch=Batch(state.batch.since_s, added(state.batch.arms, present)),
     )

@@ -267,7 +267,8 @@ class Service:
             deployed=before.deployed,
             command=command,
         )
-        observation = replace(counted, outcomes=arrived.outcomes) if arrived else counted
+        is_down = before.version in self._ports.fleet.down()
+        observation = replace(counted, outcomes=arrived.outcomes if arrived else None, canary_is_down=is_down)
         state, decision = decide(before.state, observation, before.policy)
         after = replace(
             before,
