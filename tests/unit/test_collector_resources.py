@@ -1,5 +1,7 @@
 """What the objects of a collector say to a cluster."""
 
+from dataclasses import replace
+
 import pytest
 
 from perch import asgi
@@ -80,6 +82,11 @@ def test_one_writer_has_the_volume(runs):
     assert mounted["data"]["persistentVolumeClaim"] == {"claimName": claim["metadata"]["name"]}
     fast = Collecting("ads", "shop", "perch-serving:1", 1800.0, Volume("2Gi", "fast"))
     assert volume_claim(fast)["spec"]["storageClassName"] == "fast"
+
+
+def test_the_image_of_a_private_registry_can_be_pulled():
+    pod = stateful_set(replace(COLLECTING, pull_secrets=("login",)), DIGEST)["spec"]["template"]["spec"]
+    assert pod["imagePullSecrets"] == [{"name": "login"}]
 
 
 def test_each_secret_has_tokens_of_its_own():

@@ -87,6 +87,11 @@ def test_predictions_are_told_with_a_token_that_opens_nothing_else(predictor):
     assert "collector" not in {one["name"] for one in told["initContainers"][0]["volumeMounts"]}
 
 
+def test_images_of_a_private_registry_can_be_pulled():
+    told = inference_service(replace(SERVING, pull_secrets=("login", "mirror")), VERSION)["spec"]["predictor"]
+    assert told["imagePullSecrets"] == [{"name": "login"}, {"name": "mirror"}]
+
+
 def test_the_service_leads_live_requests_and_copies_to_different_ports_of_the_same_pods():
     told, labels = version_service(SERVING, 3), inference_service(SERVING, VERSION)["metadata"]["labels"]
     assert told["spec"]["selector"].items() <= labels.items()

@@ -2,7 +2,10 @@
 
 from typing import Any, Final
 
-GATEWAY: Final = ("kserve", "kserve-ingress-gateway")
+from perch.settings.schema import API_VERSION, Cluster
+
+_GATEWAY = Cluster().gateway
+GATEWAY: Final = tuple(_GATEWAY.split("/"))
 """Namespace and name of the Gateway that the services' routes go through, as `deploy/gateway` makes it."""
 
 ISSUER: Final = {
@@ -20,10 +23,10 @@ INFERENCE_SERVICE: Final = {
 }
 
 MODEL_SERVICE: Final = {
-    "apiVersion": "perch.dev/v1alpha1",
+    "apiVersion": API_VERSION,
     "kind": "ModelService",
     "metadata": {"name": "perch-probe", "namespace": "default"},
-    "spec": {"model": "perch-probe", "cluster": {"gateway": "/".join(GATEWAY), "hostname": "probe.perch.invalid"}},
+    "spec": {"model": "perch-probe", "cluster": {"gateway": _GATEWAY, "hostname": "probe.perch.invalid"}},
 }
 
 ROUTE: Final = {

@@ -15,6 +15,8 @@ from perch.adapters.registry.mlflow import MlflowRegistry
 from perch.errors import PerchError
 from perch.operator.app import handlers
 from perch.operator.assembly import Operator, Options
+from perch.operator.exposure import Allowed
+from perch.operator.reach import LEDGERS
 
 
 def main() -> int:
@@ -37,6 +39,8 @@ def main() -> int:
         watched=tuple(asked.watch),
         token_secret=asked.token_secret,
         outcomes=Volume(asked.outcomes_size, asked.outcomes_storage_class) if asked.outcomes_size else None,
+        pull_secrets=tuple(asked.pull_secret),
+        allowed=Allowed(tuple(asked.allow_gateway), tuple(asked.allow_domain)),
     )
     operator = Operator(options, registry)
     operator.meters.serve(asked.metrics_port)
@@ -54,9 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m perch.operator", description="Runs a cluster's ModelServices.")
     parser.add_argument("--image", required=True, help="serving image of all versions")
     parser.add_argument("--registry", required=True, help="MLflow's address, http://HOST:PORT; pods fetch models there")
-    parser.add_argument("--ledgers", type=Path, default=Path("/var/lib/perch"), help="folder that keeps the ledgers")
+    parser.add_argument("--ledgers", type=Path, default=Path(LEDGERS), help="folder that keeps the ledgers")
     parser.add_argument("--namespace", default=os.environ.get("POD_NAMESPACE", "perch"), help="where the lease stands")
     parser.add_argument("--watch", action="append", default=[], help="namespace to watch; all without it")
+    parser.add_argument("--allow-gateway", action="append", default=[], help="that services may name; any without it")
+    parser.add_argument("--allow-domain", action="append", default=[], help="of services' hostnames; any without it")
+    parser.add_argument("--pull-secret", action="append", default=[], help="by which services' images are pulled")
     parser.add_argument("--token-secret", help="secret with the token of the fault switches; none: no faults")
     parser.add_argument("--outcomes-size", help="volume of each service's collector, such as 2Gi; none: no collectors")
     parser.add_argument("--outcomes-storage-class", help="of that volume; the cluster's default without it")

@@ -1,16 +1,17 @@
 """The operator's process: kopf watches the ModelServices and keeps a task for each; the lease decides who acts."""
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 import kopf
 
+from perch.adapters.cluster.objects import GROUP, VERSION
 from perch.errors import PerchError
 from perch.operator.assembly import Operator, say_of
 from perch.operator.claims import Claim, model_of
 from perch.operator.hosting import host
 
-GROUP, VERSION, PLURAL = "perch.dev", "v1alpha1", "modelservices"
+PLURAL: Final = "modelservices"
 
 _WAIT_S = 1.0
 _RETRY_S = 10.0

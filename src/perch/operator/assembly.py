@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -23,6 +24,7 @@ from perch.adapters.registry.port import ModelRegistry
 from perch.adapters.traffic.gateway import GatewayRouter, Route
 from perch.core.types import Arm, Weights
 from perch.errors import PlatformError
+from perch.operator.exposure import ANYWHERE, Allowed, check_allowed, hostname_of
 from perch.operator.lease import Lease
 from perch.operator.meters import Meters
 from perch.operator.store import StatusStore
@@ -56,6 +58,12 @@ class Options:
 
     outcomes: Volume | None
     """What each service's collector keeps outcomes on; `None`: there are no collectors, and so no labels."""
+
+    pull_secrets: tuple[str, ...] = ()
+    """Secrets in each service's namespace by which its pods' images are pulled."""
+
+    allowed: Allowed = ANYWHERE
+    """Where services may be reached."""
 
 
 class Operator:
@@ -95,12 +103,12 @@ class Parts:
     def __init__(self, operator: Operator, declaration: ModelService, namespace: str, owner: Manifest) -> None:
         options, spec, name = operator.options, declaration.spec, declaration.name
         self._seen, self._key = operator.seen(namespace), (namespace, name)
-        hostname = spec.cluster.hostname or f"{name}.{namespace}.perch"
-        route = Route(name, namespace, spec.cluster.gateway, hostname)
+        self._check_allowed = partial(check_allowed, spec.cluster, options.allowed)
+        route = Route(name, namespace, spec.cluster.gateway, hostname_of(declaration, namespace))
         self._labels: ClusterLabels | None = None
         if options.outcomes is not None:
             window_s = spec.attribution_window_s
-            collecting = Collecting(name, namespace, options.image, window_s, options.outcomes)
+            collecting = Collecting(name, namespace, options.image, window_s, options.outcomes, options.pull_secrets)
             token, may_write = labels_token(options.ledgers, namespace, name), operator.lease.check
             self._labels = ClusterLabels(operator.client, collecting, route, token, owner=owner, may_write=may_write)
         serving = Serving(
@@ -115,6 +123,7 @@ class Parts:
             memory=spec.cluster.memory,
             token_secret=options.token_secret,
             collector_url=self._labels.collector_url if self._labels else None,
+            pull_secrets=options.pull_secrets,
         )
         share = spec.policy.baseline_share
 
@@ -144,6 +153,7 @@ class Parts:
 
     async def adopt(self, *, renew: bool) -> None:
         """Take over what runs already; `renew`: for it to be brought up to date."""
+        self._check_allowed()
         if self._labels is not None:
             await self._labels.open(say_of(*self._key))
         try:

@@ -26,7 +26,9 @@ from perch.operator.snapshot import Snapshot
 from perch.rollout.history import ledger_file
 
 OPERATOR: Final = {"app.kubernetes.io/name": "perch-operator"}
-_LEDGERS: Final = "/var/lib/perch"
+LEDGERS: Final = "/var/lib/perch"
+"""Folder of the ledgers, in the operator's pod."""
+
 _ROLLOUT: Final = re.compile(r"v\d+-\d+")
 _IN_CLUSTER: Final = re.compile(r"(?P<service>[^.]+)\.(?P<namespace>[^.]+)\.svc(\..*)?")
 # A ledger that grows while it is read is cut at its end (1), which whoever reads it expects.
@@ -143,7 +145,7 @@ class _NoSuchFileError(PlatformError):
 
 def _packed(kubectl: Kubectl, service: str, path: str) -> bytes:
     pod = operator_pod(kubectl)["metadata"]
-    home = f"{_LEDGERS}/{kubectl.namespace}/{service}"
+    home = f"{LEDGERS}/{kubectl.namespace}/{service}"
     try:
         return kubectl.execute(pod["name"], "sh", "-c", _PACK, "sh", home, path, namespace=pod["namespace"])
     except PlatformError as error:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from perch.adapters.cluster.kubectl import Manifest
 from perch.adapters.fleet.kserve_resources import object_name
 from perch.errors import PlatformError, RolloutError
+from perch.operator.exposure import hostname_of
 from perch.operator.reporting import ACCEPTED, unpacked
 from perch.rollout.standing import Standing
 from perch.rollout.status import Status
@@ -58,7 +59,7 @@ class Snapshot:
     @property
     def hostname(self) -> str:
         """DNS name under which the Gateway answers for the service."""
-        return self.declaration.spec.cluster.hostname or f"{self.name}.{self.namespace}.perch"
+        return hostname_of(self.declaration, self.namespace)
 
     @property
     def accepted(self) -> Condition | None:

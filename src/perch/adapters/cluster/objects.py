@@ -13,8 +13,11 @@ from lightkube.core.exceptions import ApiError
 from lightkube.generic_resource import create_namespaced_resource
 
 from perch.errors import PlatformError
+from perch.settings.schema import API_VERSION
 
 Manifest = dict[str, Any]
+
+GROUP, VERSION = API_VERSION.split("/")
 
 FIELD_MANAGER: Final = "perch"
 """Who owns the fields that we write."""
@@ -32,7 +35,7 @@ MIRROR_PORT: Final = 81
 
 HTTPRoute = create_namespaced_resource("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes")
 InferenceService = create_namespaced_resource("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices")
-ModelServiceObject = create_namespaced_resource("perch.dev", "v1alpha1", "ModelService", "modelservices")
+ModelServiceObject = create_namespaced_resource(GROUP, VERSION, "ModelService", "modelservices")
 
 
 def labels(service: str) -> dict[str, str]:

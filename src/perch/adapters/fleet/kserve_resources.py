@@ -72,6 +72,9 @@ class Serving:
     collector_url: str | None = None
     """Who is told each prediction; `None`: nobody."""
 
+    pull_secrets: tuple[str, ...] = ()
+    """Secrets by which the image is pulled."""
+
     @property
     def fingerprint(self) -> str:
         """Tells two ways to run versions apart, in a label."""
@@ -149,6 +152,7 @@ def _predictor(serving: Serving, version: ModelVersion) -> Manifest:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 30,
         "securityContext": POD_SECURITY,
+        "imagePullSecrets": [{"name": secret} for secret in serving.pull_secrets],
         "initContainers": [{**common, "name": "fetch", "command": list(_fetch_command(serving, version))}],
         "containers": [server],
         "volumes": [

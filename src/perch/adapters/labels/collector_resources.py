@@ -54,6 +54,8 @@ class Collecting:
 
     attribution_window_s: float
     volume: Volume
+    pull_secrets: tuple[str, ...] = ()
+    """By which the image is pulled."""
 
     @property
     def name(self) -> str:
@@ -139,6 +141,7 @@ def _pod(collecting: Collecting, labels_digest: str) -> Manifest:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": POD_SECURITY,
+        "imagePullSecrets": [{"name": secret} for secret in collecting.pull_secrets],
         "containers": [container],
         "volumes": [
             {"name": "data", "persistentVolumeClaim": {"claimName": collecting.name}},
