@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from perch.adapters.fleet.port import Fleet
 from perch.adapters.metrics.port import MetricsSource
-from perch.core.types import Counts
+from perch.core.types import Arm, Counts
 from perch.rollout.attempt import Attempt, Totals
-from perch.signals.observe import version_of
+from perch.signals.observe import source_name, version_of
 
 _PATIENCE = 4
 """Ticks in a row in which only the canary's counts may be missing."""
@@ -39,6 +39,12 @@ class Counters:
             return read
         self._missed += attempt.champion in answering
         if self._missed > _PATIENCE or attempt.version in self._fleet.down():
-            seen = attempt.totals.items()
-            return {**read, **{source: totals for source, totals in seen if version_of(source) == attempt.version}}
+            return {**read, **_last_known(attempt)}
         return read
+
+
+def _last_known(attempt: Attempt) -> Totals:
+    """What the canary had counted when it was last read; nothing where it never was."""
+    known = {source: totals for source, totals in attempt.totals.items() if version_of(source) == attempt.version}
+    nothing = Counts.none(attempt.state.reference.grid)
+    return known or {source_name(attempt.version): {arm.value: nothing for arm in (Arm.SHADOW, Arm.CANARY)}}
