@@ -30,6 +30,7 @@ SETTINGS = {
     "with everything": [
         "operator.watch={shop}",
         "operator.faultTokenSecret=faults",
+        "operator.gateways={edge/public},operator.domains={example.com}",
         "networkPolicies.apiServer.cidr=10.0.0.1/32",
         "monitoring.podMonitors=true,monitoring.rules=true,monitoring.dashboards=true,monitoring.labels.release=prometheus",
         "scheduling.nodeSelector.disk=fast,scheduling.tolerations[0].operator=Exists",
@@ -98,6 +99,8 @@ def test_the_chart_has_nothing_that_its_linter_minds(settings):
     [
         ("operator.wach={shop}", "wach"),
         ("image.tag=latest", "image/tag"),
+        ("operator.gateways={public}", "operator/gateways"),
+        ("operator.domains={*.example.com}", "operator/domains"),
         ("mlflow.enabled=false", "mlflow/url"),
         ("networkPolicies.gatewayNamespace=", "gatewayNamespace"),
         ("operator.resources.limit.memory=1Gi", "limit"),

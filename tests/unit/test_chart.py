@@ -10,6 +10,7 @@ import yaml
 from markdown_blocks import ROOT, anchors
 from perch.adapters.fleet import kserve_resources
 from perch.adapters.labels import collector_resources
+from perch.operator.__main__ import _parser
 from perch.operator.meters import Meters
 from perch.signals import names
 
@@ -66,6 +67,13 @@ def test_every_section_of_the_settings_says_what_it_is_for():
     text = (CHART / "values.yaml").read_text(encoding="utf-8")
     for key in set(VALUES) - {"global", "image", "operator", "mlflow"}:  # there each setting does
         assert re.search(rf"^# .*\n{key}:", text, re.MULTILINE), key
+
+
+def test_the_operator_is_told_nothing_but_options_that_it_knows():
+    told = (CHART / "templates" / "operator.yaml").read_text(encoding="utf-8")
+    options = re.findall(r"- (--[a-z-]+)=", told)
+    assert {"--watch", "--allow-gateway", "--allow-domain", "--pull-secret"} < set(options)
+    assert set(options) <= set(_parser()._option_string_actions)
 
 
 @pytest.mark.parametrize("rule", EVERY_RULE, ids=lambda rule: rule.get("alert") or rule["record"])

@@ -18,7 +18,7 @@ annotations:
 restartPolicy: Never
 securityContext: {{- include "perch.podSecurity" . | nindent 2 }}
 {{- include "perch.pullSecrets" . }}
-{{- include "perch.scheduling" . }}
+{{- include "perch.scheduling" (dict "root" .) }}
 volumes:
 - {name: tmp, emptyDir: {sizeLimit: 16Mi}}
 containers:
