@@ -352,6 +352,7 @@ def test_a_model_is_run_by_the_service_that_has_run_it_and_else_by_the_older_one
 
 def test_an_object_claims_its_model(site):
     (index,) = handlers(site)._indexing.get_all_handlers()
+    assert index.id == "claims"  # else the daemons are not given it
     body = {"metadata": {"namespace": "shop", "name": "ads", "creationTimestamp": "t"}, "spec": SPEC}
     assert index.fn(body=body) == {"ad-clicks": Claim(True, "t", "shop", "ads")}
 

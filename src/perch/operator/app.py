@@ -40,7 +40,7 @@ def handlers(operator: Operator) -> kopf.OperatorRegistry:
             task.cancel()
         await operator.lease.give_back()
 
-    @kopf.index(GROUP, VERSION, PLURAL, registry=registry)
+    @kopf.index(GROUP, VERSION, PLURAL, registry=registry, id="claims")  # by which handlers ask for it
     def claims(body: kopf.Body, **_: object) -> dict[str, Claim]:
         return {model_of(body): Claim.of(body)}
 
