@@ -57,7 +57,7 @@ async def test_a_weight_that_somebody_edits_by_hand_is_taken_back(
         service.ask("pause")
         route = ("httproute", service.name, "-n", installed)
         rules = json.loads(kubectl("get", *route, "-o", "json").stdout)["spec"]["rules"]
-        for backend, weight in zip(rules[0]["backendRefs"], (0, 10_000), strict=True):
+        for backend, weight in zip(rules[0]["backendRefs"], (0, 0, 1_000_000), strict=True):
             backend["weight"] = weight
         kubectl("patch", *route, "--type=merge", "-p", json.dumps({"spec": {"rules": rules}}))
 
@@ -65,7 +65,9 @@ async def test_a_weight_that_somebody_edits_by_hand_is_taken_back(
             told = kubectl("get", *route, "-o", "jsonpath={.spec.rules[0].backendRefs[*].weight}").stdout
             return [int(weight) for weight in told.split()]
 
-        measured("seconds until the route is ours again", round(await until(lambda: weights() == [9_500, 500]), 1))
+        measured(
+            "seconds until the route is ours again", round(await until(lambda: weights() == [1, 950_000, 50_000]), 1)
+        )
         kubectl("delete", *route)
         await until(lambda: kubectl("get", *route, check=False).returncode == 0)
         await asyncio.sleep(3)

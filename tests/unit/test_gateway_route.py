@@ -36,12 +36,27 @@ def test_the_weights_are_read_back_as_they_were_written(weights):
 def test_each_arm_is_a_backend_of_its_own_that_stamps_its_name():
     backends = routed(Weights(stable=0.75, canary=0.25))["spec"]["rules"][0]["backendRefs"]
     assert [(one["name"], one["port"], one["weight"]) for one in backends] == [
-        ("ads-v1", 80, 0),
-        ("ads-v2", 80, 7_500),
-        ("ads-v3", 80, 2_500),
+        ("ads-v2", 80, 1),
+        ("ads-v2", 80, 750_000),
+        ("ads-v3", 80, 250_000),
     ]
     stamps = [one["filters"][0]["requestHeaderModifier"]["set"] for one in backends]
     assert stamps == [[{"name": "x-perch-arm", "value": arm}] for arm in ("baseline", "stable", "canary")]
+
+
+@pytest.mark.parametrize("weights", [Weights(), Weights(baseline=1.0, stable=0.0), Weights(stable=0.02, canary=0.98)])
+def test_an_arm_without_a_share_stays_in_the_route_and_leads_where_most_of_the_traffic_goes(weights):
+    backends = routed(weights)["spec"]["rules"][0]["backendRefs"]
+    main = max(backends, key=lambda one: one["weight"])
+    assert len(backends) == 3
+    for one, share in zip(backends, (weights.baseline, weights.stable, weights.canary), strict=True):
+        assert one["weight"] == (round(1_000_000 * share) or 1)
+        assert share or one["name"] == main["name"]
+
+
+def test_a_route_needs_no_more_than_the_champion():
+    backends = routed(Weights(), {Arm.STABLE: "ads-v2.shop:80"})["spec"]["rules"][0]["backendRefs"]
+    assert {one["name"] for one in backends} == {"ads-v2"}
 
 
 def test_only_the_paths_of_predictions_lead_to_the_pods():

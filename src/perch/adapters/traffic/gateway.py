@@ -3,8 +3,9 @@
 Each arm is one `backendRef` with a filter that stamps the arm on the request. A gateway that builds on Envoy makes one
 cluster of each, so an arm has connections and statistics of its own. (Gateway API, HTTPRoute.)
 
-An arm whose weight is 0 stays in the route as long as it runs: the gateway knows its endpoints already when it gets
-traffic.
+No arm ever leaves the route. Envoy Gateway drops a backend of weight 0 and its cluster, and while proxies take that on,
+requests that are still led there are answered 500. So an arm without a share keeps a millionth of the traffic, and what
+it gets goes where most of it goes.
 """
 
 import time
@@ -53,6 +54,12 @@ _ORDERS_TO_ENVOY: Final = tuple(
     )
 )
 """Headers by which a client could have a request that a model has seen sent again, or cut off. (Envoy, Router.)"""
+
+_UNIT: Final = 100
+"""Weight of a ten-thousandth of the traffic; a backend has a million of them at most."""
+
+_IDLE: Final = 1
+"""Weight of an arm without a share."""
 
 _POLL_S = 0.05
 _NOT_FOUND, _CONFLICT = 404, 409
@@ -179,12 +186,15 @@ class GatewayRouter:
 
 def rule(endpoints: Mapping[Arm, str], units: Mapping[Arm, int], mirror: int) -> Manifest:
     """The route's only rule; units and mirror in ten-thousandths."""
-    arms = [arm for arm in LIVE_ARMS if arm in endpoints]
+    main = endpoints[max(LIVE_ARMS, key=lambda arm: units.get(arm, 0))]
     split: Manifest = {
         "matches": [{"path": {"type": kind, "value": path}} for kind, path in _PATHS],
         "filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": list(_ORDERS_TO_ENVOY)}}],
         "backendRefs": [
-            {**_backend(endpoints[arm]), "weight": units.get(arm, 0), "filters": [_stamp(arm)]} for arm in arms
+            {**_backend(endpoints[arm]), "weight": units[arm] * _UNIT, "filters": [_stamp(arm)]}
+            if units.get(arm)
+            else {**_backend(main), "weight": _IDLE, "filters": [_stamp(arm)]}
+            for arm in LIVE_ARMS
         ],
         "timeouts": {"request": REQUEST_TIMEOUT},
     }
@@ -198,7 +208,7 @@ def rule(endpoints: Mapping[Arm, str], units: Mapping[Arm, int], mirror: int) ->
 def weights_of(route: Mapping[str, Any]) -> Weights:
     """The inverse of `rule`: the weights that a route's object asks for."""
     split = route["spec"]["rules"][0]
-    units = {_stamped(backend): backend.get("weight", 1) for backend in split["backendRefs"]}
+    units = {_stamped(backend): backend.get("weight", 1) // _UNIT for backend in split["backendRefs"]}
     mirrors = [one["requestMirror"] for one in split.get("filters", []) if one["type"] == "RequestMirror"]
     return as_weights(units, sum(mirror["fraction"]["numerator"] for mirror in mirrors))
 
