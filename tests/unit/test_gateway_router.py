@@ -107,6 +107,13 @@ def test_a_route_that_is_not_ours_is_refused_and_left_alone(cluster):
     assert cluster.written == []
 
 
+def test_a_route_that_somebody_made_another_one_of_tells_no_weights(cluster):
+    router = router_of(cluster)
+    router.route(ENDPOINTS, RAMP)
+    cluster.change("httproutes", "ads", spec={"rules": [{"backendRefs": [{"name": "theirs", "port": 80}]}]})
+    assert router.weights() == Weights()
+
+
 def test_a_route_that_somebody_makes_while_we_look_is_not_taken_over(cluster):
     theirs = {"metadata": {"name": "ads", "labels": {"app": "theirs"}}, "spec": {"a": 1}}
     cluster.interrupt("PATCH", lambda: cluster.put("httproutes", theirs))

@@ -157,9 +157,12 @@ class GatewayRouter:
         return seen is None or seen.uid != written.uid or seen.generation > written.generation
 
     def weights(self) -> Weights:
-        """See `TrafficRouter.weights`. Without any route yet, the default ones."""
+        """See `TrafficRouter.weights`. Without a route, or where it is none of ours, the default ones."""
         found = self._read()
-        return Weights() if found is None else weights_of(found)
+        try:
+            return Weights() if found is None else weights_of(found)
+        except (LookupError, TypeError, ValueError):
+            return Weights()
 
     def _read(self) -> GenericNamespacedResource | None:
         with calling(f"read the route of {self._route.service}"):
