@@ -113,9 +113,14 @@ class World:
         self.now_s += 1
 
     def tick(self):
-        """One second of traffic, then one tick."""
+        """One second of traffic, then one tick, and what it has begun to write into the registry."""
         self.second()
-        return self.loop.run(self.service.tick(self.now_s))
+        return self.loop.run(self._ticked())
+
+    async def _ticked(self):
+        decision = await self.service.tick(self.now_s)
+        await self.service._settling.finish()
+        return decision
 
     def release(self, version, policy=FAST, **options):
         for _ in range(3):

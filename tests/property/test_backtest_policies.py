@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core_market import Version
 from perch.core import decide
-from perch.rollout import service as service_module
+from perch.rollout import running as running_module
 from perch.rollout.backtest import backtest
 from perch.rollout.ledger import Record, read
 from recorded import recorded
@@ -23,7 +23,7 @@ BEHAVIOURS = [Version(), Version(error_rate=0.02), Version(median_ms=60.0), Vers
 @cache
 def record(behaviour: int, *, shadow: bool) -> Record:
     with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service_module, "_DRAIN_S", 0.0)
+        patch.setattr(running_module, "_DRAIN_S", 0.0)
         return read(recorded(Path(name), BEHAVIOURS[behaviour], replace(FAST, shadow=shadow)))
 
 

@@ -14,7 +14,7 @@ from core_market import Version
 from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
 from perch.core.types import Action, Command
-from perch.rollout import service as service_module
+from perch.rollout import running as running_module
 from perch.rollout.backtest import backtest
 from perch.rollout.ledger import read
 from service_world import FAST, World, register
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("_no_drain")
 @pytest.fixture(scope="module")
 def _no_drain():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service_module, "_DRAIN_S", 0.0)
+        patch.setattr(running_module, "_DRAIN_S", 0.0)
         yield
 
 
@@ -137,7 +137,10 @@ def test_a_crash_at_any_write_never_serves_what_no_record_explains(behaviour, po
         except KilledError:
             check_served(world)
             patch.undo()
+            killed_at = on_trial(world)
             world.start()
+            opened = on_trial(world)
+            assert not world.service.rolling or (opened[0] <= killed_at[0] and opened[1] <= killed_at[1])
             check_served(world)
             while world.service.rolling:
                 world.tick()
@@ -145,6 +148,13 @@ def test_a_crash_at_any_write_never_serves_what_no_record_explains(behaviour, po
         outcome = world.service.status().outcome
         assert outcome in ({Action.PROMOTE, None} if harmless else {Action.ROLL_BACK, None})
         assert world.router.weights().canary == 0
+
+
+def on_trial(world):
+    """The share of the traffic that version 2 gets, live or as a copy."""
+    address, weights = world.fleet.endpoints().get(2), world.router.weights()
+    live = sum(getattr(weights, arm) for arm, to in world.router.endpoints.items() if to == address)
+    return live, weights.mirror
 
 
 def check_served(world):

@@ -8,7 +8,7 @@ from core_market import Version
 from perch.core.policy import Labels
 from perch.core.types import Action, Cohort, Outcomes, Phase
 from perch.errors import RolloutError
-from perch.rollout import service as service_module
+from perch.rollout import running as running_module
 from perch.rollout.backtest import backtest, promotion, untried
 from perch.rollout.ledger import read
 from recorded import recorded
@@ -18,7 +18,7 @@ from service_world import FAST
 @pytest.fixture(scope="module", autouse=True)
 def _no_drain():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service_module, "_DRAIN_S", 0.0)
+        patch.setattr(running_module, "_DRAIN_S", 0.0)
         yield
 
 

@@ -21,7 +21,7 @@ from perch.core.codec import loads
 from perch.core.types import Weights
 from perch.operator import client, reach
 from perch.operator.reporting import told
-from perch.rollout import service as service_module
+from perch.rollout import running as running_module
 from perch.rollout.standing import Standing
 from service_world import FAST, World, register
 
@@ -123,7 +123,7 @@ def rollout(tmp_path_factory):
         return loads(Standing, (folder / "state" / "service.json").read_text())
 
     with pytest.MonkeyPatch.context() as quick, World(registry, folder / "state") as world:
-        quick.setattr(service_module, "_DRAIN_S", 0.0)
+        quick.setattr(running_module, "_DRAIN_S", 0.0)
         world.behaviour[2] = Version(error_rate=0.3)
         world.release(2, replace(FAST, shadow=False))
         world.tick()

@@ -12,7 +12,7 @@ from perch.adapters.registry.port import Role
 from perch.core import Cause
 from perch.core.types import Action, Command
 from perch.errors import RolloutError, UsageError
-from perch.rollout import service as service_module
+from perch.rollout import running as running_module
 from perch.rollout.history import find_ledger, history, last_without_promotion, next_name
 from perch.rollout.ledger import entries, read
 from perch.rollout.story import story
@@ -23,7 +23,7 @@ BAD = Version(error_rate=0.3)
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
-    monkeypatch.setattr(service_module, "_DRAIN_S", 0.0)
+    monkeypatch.setattr(running_module, "_DRAIN_S", 0.0)
     registry = MemoryRegistry()
     for number in (1, 2, 3, 4):
         register(registry, tmp_path, number)

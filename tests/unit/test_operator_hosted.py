@@ -14,7 +14,7 @@ from perch.core.types import Action, Phase
 from perch.errors import PerchError
 from perch.operator.hosted import Hosted
 from perch.operator.wish import Wish, policy_of
-from perch.rollout import service as service_module
+from perch.rollout import running as running_module
 from perch.settings import ModelService, Spec
 from service_world import FAST, World, register
 
@@ -70,9 +70,16 @@ class Cluster:
     def run(self, seconds, until=lambda: False):
         for _ in range(seconds):
             self.world.second()
-            self.world.loop.run(self.hosted.step(self.wish, self.world.now_s))
+            self.world.loop.run(self.step())
             if until():
                 return
+
+    async def step(self):
+        """One step, and what it has begun beside: the world's seconds are short."""
+        await self.hosted.step(self.wish, self.world.now_s)
+        await self.world.service._settling.finish()
+        if self.hosted._releasing is not None:
+            await asyncio.wait({self.hosted._releasing}, timeout=0.2)
 
     @property
     def status(self):
@@ -81,7 +88,7 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
-    monkeypatch.setattr(service_module, "_DRAIN_S", 0.0)
+    monkeypatch.setattr(running_module, "_DRAIN_S", 0.0)
     (tmp_path / "state").mkdir()
     cluster = Cluster(tmp_path)
     with cluster.world:

@@ -8,7 +8,7 @@ import pytest
 from core_market import Version
 from perch import errors
 from perch.core import Policy
-from perch.rollout import service as service_module
+from perch.rollout import running as running_module
 from perch.settings import ModelService, Spec, to_yaml
 from recorded import recorded
 from service_world import FAST
@@ -16,7 +16,7 @@ from service_world import FAST
 
 @pytest.fixture
 def ledger(tmp_path, monkeypatch):
-    monkeypatch.setattr(service_module, "_DRAIN_S", 0.0)
+    monkeypatch.setattr(running_module, "_DRAIN_S", 0.0)
     return recorded(tmp_path, Version(error_rate=0.02), replace(FAST, shadow=False))
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from dataclasses import replace
 from errno import ENOSPC
 from itertools import pairwise
@@ -6,11 +7,14 @@ from itertools import pairwise
 import pytest
 
 from core_market import Version
+from perch.adapters.fleet.memory import MemoryFleet
 from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
+from perch.adapters.registry.threads import in_registry_thread
 from perch.core.types import Action, Arm, Command, Phase, Weights
 from perch.errors import PlatformError, RegistryError, RolloutError
-from perch.rollout import service as service_module
+from perch.rollout import running as running_module
+from perch.rollout import settling as settling_module
 from perch.rollout.backtest import backtest
 from perch.rollout.ledger import Ledger, entries, read
 from perch.rollout.story import story
@@ -21,7 +25,7 @@ BAD = Version(error_rate=0.3)
 
 @pytest.fixture(autouse=True)
 def _no_drain(monkeypatch):
-    monkeypatch.setattr(service_module, "_DRAIN_S", 0.0)
+    monkeypatch.setattr(running_module, "_DRAIN_S", 0.0)
 
 
 @pytest.fixture
@@ -198,7 +202,124 @@ def test_a_crash_between_routing_and_recording_serves_no_harm_again(world, monke
     assert world.router.weights().canary == 0
     monkeypatch.setattr(world.store, "save", save)
     world.start()
+    assert world.router.weights().canary == 0
     assert world.tick().action is Action.ROLL_BACK
+
+
+def test_a_crash_between_a_fallback_and_its_record_leaves_the_traffic_at_the_baseline(world, monkeypatch):
+    promoted(world)
+    world.release(3)
+    while world.service.status().phase is not Phase.GUARD:
+        world.tick()
+    world.behaviour[2] = world.behaviour[3] = BAD
+    save = world.store.save
+
+    async def killed_at_the_end(standing):
+        if not standing.rolling:
+            raise RuntimeError("killed")
+        await save(standing)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "save", killed_at_the_end)
+        with pytest.raises(RuntimeError, match="killed"):
+            world.run_out()
+    world.start()
+    assert world.router.weights().baseline == 1
+    assert world.router.endpoints[Arm.BASELINE] == world.fleet.endpoints()[1]
+    assert world.tick().action is Action.FALL_BACK
+
+
+def test_an_opened_service_raises_no_weight_before_a_tick_has_seen_the_canary(world, monkeypatch):
+    world.release(2, replace(FAST, shadow=False))
+    while world.router.weights().canary < 0.1:
+        world.tick()
+    recorded = world.router.weights()
+    world.router.route(world.router.endpoints, Weights(baseline=0.0, stable=0.99, canary=0.01))
+    world.start()
+    read = world.source.read
+
+    async def late():
+        return {**await read(), "2": None}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.source, "read", late)
+        for _ in range(3):
+            world.tick()
+            assert world.router.weights().canary == 0.01
+    world.tick()
+    assert world.router.weights().canary >= recorded.canary
+
+
+def killed_with_everything_it_started(world, broken=()):
+    """The service begins again on a machine where nothing runs, and the versions that are `broken` do not come up."""
+    world.fleet = MemoryFleet(broken=frozenset(broken))
+    world.source.totals.clear()
+
+
+@pytest.mark.parametrize("phase", [Phase.SHADOW, Phase.RAMP, Phase.GUARD])
+def test_a_canary_that_does_not_come_up_again_stops_nothing_and_goes_home(world, phase):
+    name = world.release(2)
+    while world.service.status().phase is not phase:
+        world.tick()
+    killed_with_everything_it_started(world, broken={2})
+    world.start()
+    assert world.router.weights() == Weights(stable=1.0)
+    assert len(world.run_out()) <= 15
+    assert any(told.startswith("The canary does not come up again") for told in world.told)
+    assert world.service.status().sentence.startswith("Rolled back: the canary is silent, for it is down; ")
+    assert world.registry.get("ad-clicks", 2).quarantine is None
+    record = read(world.service.ledger_file(name))
+    assert backtest(record, record.attempt.policy).exact
+
+
+class SlowFleet(MemoryFleet):
+    """Version 2 comes up when it is told to."""
+
+    def __init__(self, broken=frozenset()):
+        super().__init__(broken)
+        self.may_come_up, self.called_off = asyncio.Event(), False
+
+    async def start(self, version):
+        if version == 2:
+            try:
+                await self.may_come_up.wait()
+            except asyncio.CancelledError:
+                self.called_off = True
+                raise
+        await super().start(version)
+
+
+def test_a_canary_that_comes_up_late_after_a_restart_is_not_blamed_for_it(world):
+    world.release(2)
+    while world.router.weights().canary < 0.1:
+        world.tick()
+    killed_with_everything_it_started(world)
+    world.fleet = SlowFleet()
+    world.start()
+    for _ in range(10):
+        assert "the counts of the canary did not arrive" in world.tick().sentence
+        assert world.router.weights().canary == 0
+    world.fleet.may_come_up.set()
+    world.run_out()
+    assert world.service.status().outcome is Action.PROMOTE
+
+
+def test_a_canary_that_is_not_needed_any_more_need_not_come_up(world):
+    world.release(2)
+    world.fleet = SlowFleet()
+    world.start()
+    world.service.command(Command.ROLL_BACK)
+    world.run_out()
+    assert world.fleet.called_off
+    assert set(world.fleet.endpoints()) == {1}
+
+
+def test_a_champion_that_does_not_come_up_is_an_error_and_no_start_goes_on(world):
+    world.release(2)
+    world.fleet = SlowFleet(broken=frozenset({1}))
+    with pytest.raises(PlatformError, match="Version 1 does not come up"):
+        world.start()
+    assert world.fleet.called_off
 
 
 def test_a_weight_goes_down_even_where_nothing_can_be_written(world, monkeypatch):
@@ -369,11 +490,70 @@ def test_a_release_waits_until_the_registry_knows_the_last_end(world, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(MemoryRegistry, "quarantine", away)
         world.run_out()
-        with pytest.raises(RolloutError, match="not taken the end"):
+        with pytest.raises(RegistryError, match="not taken the end"):
             world.release(3)
     world.tick()
     assert world.registry.get("ad-clicks", 2).quarantine
     assert world.release(3) == "v3-1"
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+    """Makes every write of a registry hang until it is set, or the test is over."""
+    answers, assign = threading.Event(), MemoryRegistry.assign
+    answers.set()
+
+    def hangs(*arguments):
+        answers.wait()
+        assign(*arguments)
+
+    monkeypatch.setattr(MemoryRegistry, "assign", hangs)
+    monkeypatch.setattr(settling_module, "_PATIENCE_S", 0.01)
+    yield answers
+    answers.set()
+
+
+def test_a_registry_that_hangs_keeps_no_tick_waiting_and_no_harm_in_traffic(world, hanging):
+    hanging.clear()
+    world.release(2, replace(FAST, shadow=False))
+    for _ in range(5):
+        world.tick()
+    world.behaviour[2] = BAD
+    while world.service.rolling:
+        world.tick()
+    assert world.router.weights().canary == 0
+    assert world.service.status().outcome is Action.ROLL_BACK
+    assert world.registry.get("ad-clicks", 2).quarantine is None
+    with pytest.raises(RegistryError, match="not taken the end of the last rollout yet"):
+        world.release(3)
+
+    hanging.set()
+    while world.registry.get("ad-clicks", 2).quarantine is None:
+        world.tick()
+    assert champion(world) == 1
+    assert world.release(3) == "v3-1"
+
+
+def test_a_registry_that_hangs_is_written_to_by_one_thread_of_a_service(world, hanging):
+    hanging.clear()
+    world.release(2)
+    before = threading.active_count()
+    for _ in range(10):
+        world.tick()
+    assert threading.active_count() <= before + 1
+
+
+def test_registries_that_hang_hold_no_thread_that_moves_traffic(hanging):
+    hanging.clear()
+
+    async def moved_meanwhile():
+        calls = [asyncio.create_task(in_registry_thread(hanging.wait)) for _ in range(100)]
+        moved = await asyncio.wait_for(asyncio.to_thread(lambda: True), timeout=5)
+        hanging.set()
+        await asyncio.gather(*calls)
+        return moved
+
+    assert asyncio.run(moved_meanwhile())
 
 
 def test_counters_that_start_over_with_the_platform_lose_no_evidence(world):

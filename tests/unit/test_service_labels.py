@@ -11,6 +11,7 @@ from perch.core.paired import spread
 from perch.core.policy import Labels
 from perch.core.types import Action, Arm, Cohort, Counts, Outcomes
 from perch.errors import PlatformError, RolloutError
+from perch.rollout import running as running_module
 from perch.rollout import service as service_module
 from perch.rollout.backtest import backtest
 from perch.rollout.ledger import entries, read
@@ -24,7 +25,7 @@ CLICK = Outcomes(cohorts=(Cohort(0.5, 1, 0),))
 
 @pytest.fixture(autouse=True)
 def _no_drain(monkeypatch):
-    monkeypatch.setattr(service_module, "_DRAIN_S", 0.0)
+    monkeypatch.setattr(running_module, "_DRAIN_S", 0.0)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import httpx
 
 from perch.adapters.registry.port import ModelRegistry
+from perch.adapters.registry.threads import in_registry_thread
 from perch.errors import ModelError, PlatformError
 from perch.local.processes import Child, free_port
 
@@ -101,7 +102,7 @@ class LocalFleet:
 
     async def _serve(self, version: int) -> _Server:
         port = free_port()
-        command = await asyncio.to_thread(self._command, version, port)
+        command = await in_registry_thread(self._command, version, port)
         child = Child(f"The server of version {version}", command, self._folder / "log" / f"v{version}.log")
         try:
             await child.wait_ready(lambda: self._ready(port), timeout_s=_READY_TIMEOUT_S)

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from perch.adapters.fleet.port import Fleet
 from perch.adapters.metrics.port import MetricsSource
 from perch.core.types import Arm, Counts
 from perch.rollout.attempt import Attempt, Totals
+from perch.rollout.running import Running
 from perch.signals.observe import source_name, version_of
 
 _PATIENCE = 4
@@ -15,9 +15,9 @@ _PATIENCE = 4
 class Counters:
     """Reads the counters of one service."""
 
-    def __init__(self, metrics: MetricsSource, fleet: Fleet) -> None:
+    def __init__(self, metrics: MetricsSource, running: Running) -> None:
         self._metrics = metrics
-        self._fleet = fleet
+        self._running = running
         self._missed = 0
 
     async def at_first(self) -> Totals:
@@ -30,15 +30,16 @@ class Counters:
         """The counters in mid-rollout.
 
         A canary that has died, or hangs while the champion answers, counts nothing more: that is silence, not no data.
-        Its counters go on where they were should it come back, so nothing is lost.
+        Its counters go on where they were should it come back, so nothing is lost. One that is on its way up after a
+        restart gets no requests yet, so there is no data.
         """
         read = await self._metrics.read()
         answering = {version_of(source) for source, totals in read.items() if totals is not None}
-        if attempt.version in answering:
+        if attempt.version in answering or self._running.is_returning(attempt.version):
             self._missed = 0
             return read
         self._missed += attempt.champion in answering
-        if self._missed > _PATIENCE or attempt.version in self._fleet.down():
+        if self._missed > _PATIENCE or self._running.is_down(attempt.version):
             return {**read, **_last_known(attempt)}
         return read
 

@@ -7,10 +7,13 @@ recorded, so that a harm once seen is not served again; a weight that goes up is
 no traffic goes where no record says why. The counters of the last tick are part of the record: what a crash hid is
 seen by the next tick.
 
+A fall may therefore be in force and not be recorded. So what is opened again raises no weight above what it finds in
+force before a tick has seen what the canary counted.
+
 WHAT IS DERIVED
 
-Roles, quarantine and running processes follow from the record and are brought about at each tick until they agree. A
-registry that is away therefore delays them and stops nothing.
+Roles, quarantine and running processes follow from the record and are brought about beside the ticks until they agree.
+A registry that is away, or hangs, therefore delays them and stops nothing.
 """
 
 import asyncio
@@ -22,10 +25,11 @@ from perch.adapters.fleet.port import Fleet
 from perch.adapters.labels.port import LabelSource
 from perch.adapters.metrics.port import MetricsSource
 from perch.adapters.registry.port import ModelRegistry, ModelVersion, Role
+from perch.adapters.registry.threads import in_registry_thread
 from perch.adapters.traffic.port import TrafficRouter
 from perch.core import Policy, begin, decide, reference
 from perch.core.types import Arm, Command, Counts, Decision, Weights
-from perch.errors import PlatformError, RegistryError, RolloutError
+from perch.errors import RegistryError, RolloutError
 from perch.rollout import labels
 from perch.rollout.admission import objections
 from perch.rollout.attempt import Attempt, Totals
@@ -33,15 +37,14 @@ from perch.rollout.counters import Counters
 from perch.rollout.history import history, last_without_promotion, ledger_file, next_name
 from perch.rollout.ledger import Ledger, Tick
 from perch.rollout.pods import take_out
-from perch.rollout.roles import first_standing, write_roles
+from perch.rollout.roles import first_standing
+from perch.rollout.running import Running
+from perch.rollout.settling import Settling
 from perch.rollout.standing import Standing, StandingStore
 from perch.rollout.status import Status
 from perch.settings import ModelService
 from perch.signals.names import grid
 from perch.signals.observe import observe, version_of
-
-_DRAIN_S = 2.0
-"""Between a version's last weight and the end of its process: the router applies the change, requests in flight end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +97,21 @@ class Service:
         self._notify = notify
         self._standing = Standing(self._model, champion=0, baseline=0)
         self._routed: tuple[Mapping[Arm, str], Weights] | None = None
+        self._kept: tuple[Weights, Weights] | None = None
+        """What the record wanted when the service was opened, and what it gets until a tick has seen the canary."""
         self._command: Command | None = None
         self._prepared: set[int] = set()
-        self._settled = False
-        self._retiring: set[asyncio.Task[None]] = set()
         self._releasing = asyncio.Lock()
         self._moving = asyncio.Lock()
-        self._counters = Counters(ports.metrics, ports.fleet)
+        self._running = Running(ports.fleet, notify)
+        self._settling = Settling(ports.registry, spec.model, notify)
+        self._counters = Counters(ports.metrics, self._running)
         folder.mkdir(parents=True, exist_ok=True)
 
     async def open(self) -> None:
         """Bring up what ran when the service was last closed, or else the champion and the baseline.
+
+        A canary in mid-rollout comes up beside the ticks, which judge it.
 
         Raises:
             RolloutError: no version holds the role of the baseline, so there is nothing safe to serve; or the folder
@@ -112,23 +119,26 @@ class Service:
         """
         declared, remembered = self._declared_baseline, await self._ports.store.load()
         if remembered is None:
-            remembered = await asyncio.to_thread(first_standing, self._ports.registry, self._model, declared)
+            remembered = await in_registry_thread(first_standing, self._ports.registry, self._model, declared)
         elif remembered.model != self._model:
             raise RolloutError(
                 f"What is remembered of {self._name} is about {remembered.model}, and {self._model} is declared. "
                 "Declare the former model again, or give the service of this one another name and state of its own."
             )
         elif declared is not None and declared != remembered.baseline:
-            remembered = await asyncio.to_thread(self._with_baseline, remembered, declared)
+            remembered = await in_registry_thread(self._with_baseline, remembered, declared)
         await self._remember(remembered)
-        await asyncio.gather(*(self._ports.fleet.start(version) for version in sorted(self._needed())))
-        await self._route(remembered)
-        for version in set(self._ports.fleet.endpoints()) - self._needed():
-            await self._ports.fleet.stop(version)
+        arms = remembered.arms
+        await self._running.open({arms[arm] for arm in arms if arm is not Arm.CANARY}, arms.get(Arm.CANARY))
+        if remembered.rolling:
+            in_force = await asyncio.to_thread(self._ports.router.weights)
+            self._kept = self.weights, remembered.cautious_weights(self._baseline_share, in_force)
+        await self._route(arms, self.weights)
 
     async def close(self) -> None:
-        """Wait for the versions that are being stopped."""
-        await asyncio.gather(*self._retiring)
+        """Wait for the versions that are being stopped, and a little for the registry."""
+        await self._running.close()
+        await self._settling.close()
 
     async def prepare(self, version: int) -> None:
         """Warm a version ahead of its release."""
@@ -150,14 +160,14 @@ class Service:
         Raises:
             RolloutError: another rollout is in progress, the version is the champion already or quarantined, or
                 too many rollouts came home of late; or the policy asks for labels or a judge that nobody has.
-            RegistryError: the version is unknown.
+            RegistryError: the version is unknown, or the registry has not taken the end of the last rollout yet.
         """
         async with self._releasing:
             self._prepared.add(version)
             try:
-                async with self._moving:  # a tick that ends a rollout is let to finish
-                    await self._settle()
-                    admitted = await self._admit(version, policy, now_s, override=override)
+                async with self._moving:
+                    pass  # a tick that ends a rollout is let to finish; none waits for the registry
+                admitted = await self._admit(version, policy, now_s, override=override)
                 await self._ports.fleet.start(version)
                 async with self._moving:
                     return await self._release(admitted, policy, now_s, retry_of)
@@ -179,22 +189,26 @@ class Service:
         if self.rolling:
             name = self.status().rollout
             raise RolloutError(f"Rollout {name} is still in progress. Wait for its end, or roll it back first.")
-        if self._standing.attempt and not self._settled:
-            raise RolloutError("The registry has not taken the end of the last rollout yet. Try again when it answers.")
+        last = self._standing.attempt
+        await self._settling.settle(last)
+        if last is not None and not self._settling.has_taken(last):
+            raise RegistryError(
+                "The registry has not taken the end of the last rollout yet. Try again when it answers."
+            )
         if version == self._standing.champion:
             raise RolloutError(f"Version {version} is the champion already. There is nothing to roll out.")
-        wanted = await asyncio.to_thread(self._ports.registry.get, self._model, version)
+        wanted = await in_registry_thread(self._ports.registry.get, self._model, version)
         labels.check(policy, self._ports.labels)
         past = await asyncio.to_thread(history, self._folder)
         against = objections(wanted, past.rollouts, policy, now_s)
         if against and not override:
             raise RolloutError(f"{' '.join(against)} Release a mended version, or insist with --override.")
-        champion = await asyncio.to_thread(self._ports.registry.get, self._model, self._standing.champion)
+        champion = await in_registry_thread(self._ports.registry.get, self._model, self._standing.champion)
         return _Admitted(wanted, champion, tuple(against))
 
     async def _release(self, admitted: "_Admitted", policy: Policy, now_s: float, retry_of: str | None) -> str:
         attempt = replace(self._begin(admitted, policy, await self._counters.at_first(), now_s), retry_of=retry_of)
-        self._command, self._settled = None, False
+        self._command = None
         ledger = self._ledger(attempt)
         ledger.begin(attempt)
         for objection in admitted.overridden:
@@ -203,7 +217,7 @@ class Service:
         for what in (*fixed.untested, *labels.untested(policy, fixed, self._ports.labels)):
             ledger.note(now_s, f"Not tested in this rollout: {what}.")
         await self._remember(self._standing.after(attempt))
-        await self._route(self._standing)
+        await self._route(self._standing.arms, self.weights)
         return attempt.name
 
     def command(self, command: Command) -> None:
@@ -252,8 +266,9 @@ class Service:
         async with self._moving:
             before = self._standing.attempt
             decision = None if before is None or before.done else await self._move(before, now_s)
-            await self._route(self._standing)  # a weight that goes up, and what failed before
-            await self._settle()
+            await self._route(self._standing.arms, self.weights)  # a weight that goes up, and what failed before
+            self._running.stop_others(self._needed)
+            self._settling.follow(self._standing.attempt)
             return decision
 
     async def _move(self, before: Attempt, now_s: float) -> Decision:
@@ -267,7 +282,7 @@ class Service:
             deployed=before.deployed,
             command=command,
         )
-        is_down = before.version in self._ports.fleet.down()
+        is_down = self._running.is_down(before.version) and not self._running.is_returning(before.version)
         observation = replace(counted, outcomes=arrived.outcomes if arrived else None, canary_is_down=is_down)
         state, decision = decide(before.state, observation, before.policy)
         after = replace(
@@ -280,16 +295,19 @@ class Service:
             sentence=decision.sentence,
             e_value=decision.e_value,
         )
-        self._settled = self._settled and after.entitled == before.entitled and not after.done
-        standing, ledger = self._standing.after(after), self._ledger(after)
+        if counted.arms.get(Arm.CANARY) is not None and not is_down:
+            self._kept = None
+        ledger = self._ledger(after)
         if after.state.weights != before.state.weights and not _rises(before, after):
-            await self._route(standing)  # before anything is written: a full disk must not keep a harm in traffic
+            # Before anything is written: a full disk must not keep a harm in traffic. To the arms as they are recorded,
+            # for what is in force to be understood when the service is opened again before this is.
+            await self._route(self._standing.arms, after.state.weights)
         ledger.tick(Tick.of(observation, decision, after))
         for pod in decision.eject:
             told = await take_out(pod, self._ports.fleet, before, observation)
             ledger.note(now_s, told)
             self._notify(told)
-        await self._remember(standing)
+        await self._remember(self._standing.after(after))
         if self._command is command:  # kept until it is recorded: an error on the way must not lose it
             self._command = None
         if after.done:
@@ -307,34 +325,6 @@ class Service:
     def ledger_file(self, name: str) -> Path:
         """Where the ledger of a rollout stands."""
         return ledger_file(self._folder, name)
-
-    # --- what a tick does -------------------------------------------------------------------------------------------
-
-    async def _settle(self) -> None:
-        """Bring roles, quarantine and processes in line with the record; what fails is tried again at the next tick."""
-        attempt = self._standing.attempt
-        if attempt is None or self._settled:
-            return
-        try:
-            await asyncio.to_thread(write_roles, self._ports.registry, self._model, attempt)
-        except RegistryError as error:
-            self._notify(f"The registry does not take the roles; the next tick tries again. {error}")
-            return
-        self._settled = True
-        for version in set(self._ports.fleet.endpoints()) - self._needed() - self._prepared:
-            task = asyncio.create_task(self._retire(version))
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
-
-    async def _retire(self, version: int) -> None:
-        await asyncio.sleep(_DRAIN_S)
-        if version in self._needed() | self._prepared:
-            return
-        try:
-            await self._ports.fleet.stop(version)
-        except PlatformError as error:
-            self._settled = False
-            self._notify(f"Version {version} was not stopped; the next tick tries again. {error}")
 
     # --- what follows from the record -------------------------------------------------------------------------------
 
@@ -369,15 +359,17 @@ class Service:
         return sum(counts, start=Counts.none(self._grid))
 
     def _needed(self) -> set[int]:
-        return set(self._standing.arms.values())
+        return set(self._standing.arms.values()) | self._prepared
 
-    async def _route(self, standing: Standing) -> None:
-        """Bring the route in line with `standing`; does nothing when it is."""
+    async def _route(self, arms: Mapping[Arm, int], weights: Weights) -> None:
+        """Bring the route in line with these; does nothing when it is. A canary that does not run gets no request."""
+        if self._kept is not None and weights == self._kept[0]:
+            weights = self._kept[1]
         running = self._ports.fleet.endpoints()
-        wanted = (
-            {arm: running[version] for arm, version in standing.arms.items()},
-            standing.weights(self._baseline_share),
-        )
+        endpoints = {arm: running[version] for arm, version in arms.items() if version in running}
+        if Arm.CANARY not in endpoints:
+            weights = replace(weights, stable=weights.stable + weights.canary, canary=0.0, mirror=0.0)
+        wanted = endpoints, weights
         if wanted != self._routed:
             self._routed = None  # what fails may have been written all the same
             await asyncio.to_thread(self._ports.router.route, *wanted)

@@ -44,6 +44,18 @@ class Standing:
         share = baseline_share if self.baseline != self.champion else 0.0
         return Weights(baseline=share, stable=1 - share)
 
+    def cautious_weights(self, baseline_share: float, in_force: Weights) -> Weights:
+        """Where the traffic belongs as long as nobody has looked: no more for canary and mirror than is in force.
+
+        What was taken from them may have been routed and not been recorded; the baseline keeps what it was given.
+        """
+        recorded = self.weights(baseline_share)
+        canary = min(recorded.canary, in_force.canary)
+        given = max(recorded.baseline, in_force.baseline) if Arm.BASELINE in self.arms else 0.0
+        baseline = min(given, 1 - canary)
+        mirror = min(recorded.mirror, in_force.mirror)
+        return Weights(baseline, 1 - canary - baseline, canary, mirror)
+
     def after(self, attempt: Attempt) -> "Standing":
         """What is to be remembered once `attempt` stands as it does; its end gives the champion's arm away."""
         return replace(self, attempt=attempt, champion=attempt.entitled if attempt.done else self.champion)

@@ -28,6 +28,7 @@ from perch.adapters.cluster.seen import Pod, Seen
 from perch.adapters.cluster.writing import check_ours, find, is_ours, writing
 from perch.adapters.fleet.kserve_resources import PORT, Serving, inference_service, object_name, version_service
 from perch.adapters.registry.port import ModelRegistry
+from perch.adapters.registry.threads import in_registry_thread
 from perch.errors import PlatformError
 from perch.signals.observe import source_name
 
@@ -123,7 +124,7 @@ class KServeFleet:
 
     async def _apply(self, version: int) -> None:
         serving = self._serving
-        registered = await asyncio.to_thread(self._registry.get, serving.model, version)
+        registered = await in_registry_thread(self._registry.get, serving.model, version)
         leads, runs = version_service(serving, version), inference_service(serving, registered)
         for manifest in (leads, runs):
             manifest["metadata"]["ownerReferences"] = [self._owner]
