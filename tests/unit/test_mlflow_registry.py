@@ -1,3 +1,7 @@
+import os
+import socket
+import time
+
 import pytest
 
 from perch.adapters.registry.mlflow import MlflowRegistry
@@ -102,3 +106,40 @@ def test_a_server_that_is_gone_is_told_by_the_first_call():
     registry = MlflowRegistry("http://127.0.0.1:9")
     with pytest.raises(RegistryError, match="cannot list the versions of ads: the MLflow registry at http"):
         registry.versions("ads")
+
+
+@pytest.fixture
+def silent_server():
+    """Takes connections and answers nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_server_that_is_silent_is_given_up_within_seconds(silent_server, monkeypatch):
+    assert int(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]) <= 5
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    began_s = time.monotonic()
+    with pytest.raises(RegistryError, match=r"cannot make silent version 1 the champion: .*check that it runs"):
+        MlflowRegistry(silent_server).assign("silent", Role.CHAMPION, 1)
+    assert time.monotonic() - began_s < 10
+
+
+@pytest.mark.parametrize("travels", ["register", "fetch"])
+def test_a_server_may_be_silent_for_longer_while_a_package_travels(registry, package, monkeypatch, tmp_path, travels):
+    registry.register("travelling", package, metrics={}, tags={})
+    before, seen = os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"], []
+    step = "log_artifacts" if travels == "register" else "download_artifacts"
+    original = getattr(registry._client, step)
+
+    def looked(*arguments):
+        seen.append(int(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]))
+        return original(*arguments)
+
+    monkeypatch.setattr(registry._client, step, looked)
+    if travels == "register":
+        registry.register("travelling", package, metrics={}, tags={})
+    else:
+        registry.fetch("travelling", 1, tmp_path)
+    assert seen == [120]
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == before

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the default of 7 keeps a person waiting for minutes
+
+_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+"""Variable with the seconds for which a server may be silent; MLflow reads it before each request."""
+
+os.environ.setdefault(_TIMEOUT, "5")  # the default of 120 makes six minutes of three tries
+
+_PACKAGE_TIMEOUT_S = 120
+"""The same while a package travels: a server may store it elsewhere, or get it from there, before it answers."""
+
+_TRAVELLING = Lock()  # one at a time, for the variable is the whole process'
 
 _COMPLETE, _DIGEST, _KIND, _QUARANTINE = "perch.complete", "perch.digest", "perch.kind", "perch.quarantine"
 _HISTOGRAM = "perch.score_histogram"
@@ -62,7 +73,7 @@ class MlflowRegistry:
         manifest, digest = check_package(package), package_digest(package)
         histogram = json.dumps(manifest.score_histogram)
         facts = {**tags, _DIGEST: digest, _KIND: manifest.kind, _HISTOGRAM: histogram}
-        with self._calling(f"register a version of {model}"):
+        with _silent_for_longer(), self._calling(f"register a version of {model}"):
             run = self._client.create_run(self._experiment(model), run_name=f"{manifest.kind}-{digest[:8]}", tags=facts)
             try:
                 version = self._store(model, run, package, metrics=metrics, facts=facts)
@@ -114,7 +125,7 @@ class MlflowRegistry:
 
     def fetch(self, model: str, version: int, into: Path) -> Path:
         """Download a version's package below `into`, digest checked."""
-        with self._calling(f"fetch {model} version {version}"):
+        with _silent_for_longer(), self._calling(f"fetch {model} version {version}"):
             found = self._found(model, version)
 
             def fill(draft: Path) -> None:
@@ -198,6 +209,18 @@ class MlflowRegistry:
                 f"cannot {what}: the MLflow registry at {self._uri} answers {cause!r}: "
                 "check that it runs and that the address is right, then try again"
             ) from error
+
+
+@contextmanager
+def _silent_for_longer() -> Iterator[None]:
+    """Let the server be silent for as long as a package may take it; what else is asked meanwhile may wait so, too."""
+    with _TRAVELLING:
+        usual = os.environ[_TIMEOUT]
+        os.environ[_TIMEOUT] = str(max(int(usual), _PACKAGE_TIMEOUT_S))
+        try:
+            yield
+        finally:
+            os.environ[_TIMEOUT] = usual
 
 
 def _database_errors(uri: str) -> tuple[type[Exception], ...]:
