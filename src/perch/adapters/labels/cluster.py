@@ -113,12 +113,12 @@ class ClusterLabels:
         Raises:
             PlatformError: something of the kind is somebody else's; or the API server refuses, or does not answer.
         """
+        await self._create_secret()  # whatever comes of the rest: without it, no pod of the service starts
         wanted = list(self._wanted())
         doing = f"run the collector of {self._collecting.service}"
         with calling(doing):
             for one in wanted:
                 check_ours(await self._find(one), self._collecting.service, self._owner)
-        await self._create_secret()
         for one in wanted:
             async with writing(doing, self._may_write):
                 await self._client.apply(one, force=True)
