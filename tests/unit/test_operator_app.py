@@ -369,7 +369,7 @@ def test_a_state_that_is_damaged_is_told_where_people_look(site):
 def test_traffic_goes_to_the_champion_when_nobody_can_read_what_else_was_tried(site):
     site.saves(Standing("ad-clicks", 2, 1))
     status = site.cluster.get("modelservices", "ads")["status"]
-    site.cluster.change("modelservices", "ads", status=status | {"engine": "?"})
+    site.cluster.change("modelservices", "ads", status=status | {"engine": "?", "phase": "ramp"})
     with pytest.raises(PerchError):
         site.host()
     assert site.made[0].retreated == 2

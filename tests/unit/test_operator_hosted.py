@@ -25,6 +25,7 @@ class Board:
     def __init__(self, standings):
         self.conditions, self.request = {}, None
         self.load = standings.load
+        self.told = SimpleNamespace(phase="serving", champion=1)
 
     async def note(self, generation, condition):
         await asyncio.sleep(0)  # others go on while the API server is written to
@@ -47,17 +48,21 @@ class Cluster:
         registry.assign("ad-clicks", Role.BASELINE, 1)
         registry.assign("ad-clicks", Role.CHAMPION, 1)
         self.world = World(registry, folder / "state")
-        self.board, self.told, self.renewed = Board(self.world.store), [], None
+        self.board, self.told = Board(self.world.store), []
+        self.renewed = self.retreated = None
         self.wish = Wish(ModelService(spec=Spec(model="ad-clicks", policy=FAST)), generation=1, request=None)
         self.open()
 
     def open(self):
-        parts = SimpleNamespace(service=self.world.service, store=self.board, adopt=self.adopt)
+        parts = SimpleNamespace(service=self.world.service, store=self.board, adopt=self.adopt, retreat=self.retreat)
         self.hosted = Hosted(parts, lambda *told: self.told.append(told))
         self.world.loop.run(self.hosted.open(self.wish, lambda: None))
 
     async def adopt(self, *, renew):
         self.renewed = renew
+
+    async def retreat(self, champion):
+        self.retreated = champion
 
     def wants(self, version, **spec):
         declared = ModelService(spec=Spec(model="ad-clicks", version=version, policy=FAST, **spec))
@@ -119,6 +124,16 @@ def test_a_baseline_that_does_not_exist_is_told_in_a_condition(cluster):
     status, sentence = cluster.board.conditions["Ready"]
     assert status == "False"
     assert "no version 7" in sentence
+    assert cluster.board.conditions["Watched"][0] == "False"
+    assert cluster.retreated is None  # no canary has traffic
+
+
+def test_a_canary_that_nobody_can_watch_gives_its_traffic_back(cluster):
+    cluster.world.service._declared_baseline = 7
+    cluster.board.told.phase = "ramp"
+    with pytest.raises(PerchError):
+        cluster.open()
+    assert cluster.retreated == 1
 
 
 def test_versions_are_brought_up_to_date_but_never_in_mid_rollout(cluster):

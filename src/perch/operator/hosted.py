@@ -5,6 +5,7 @@ home stays home until the wish changes, or a person asks for a retry.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
@@ -17,7 +18,7 @@ from perch.operator.reporting import ACCEPTED, READY, WATCHED, condition
 from perch.operator.store import StatusStore, now_utc
 from perch.operator.wish import REQUEST_ANNOTATION, Wish, policy_of
 from perch.rollout.service import Service
-from perch.rollout.standing import Standing
+from perch.settings.status import SERVING
 
 _COMMANDS: Final = {
     "pause": Command.PAUSE,
@@ -99,26 +100,26 @@ class Hosted:
     async def open(self, wish: Wish, check: Callable[[], None]) -> None:
         """Bring up what ran when the service was last closed; raises as `check` and `Service.open` do, and tells it.
 
-        In mid-rollout nothing is brought up to date: a version whose pods change is not the one that was compared. A
-        state that cannot be read ends what it told of: all traffic goes to the champion, whose name stands beside it.
+        In mid-rollout nothing is brought up to date: a version whose pods change is not the one that was compared. When
+        a rollout cannot be gone on with, nobody watches its canary, so all traffic goes to the champion until it can.
         """
         try:
             check()
-            standing = await self._load()
+            standing = await self._store.load()
             await self._parts.adopt(renew=standing is None or not standing.rolling)
             await self._service.open()
         except PerchError as error:
+            await self._retreat()
             await self._tell(wish, READY, "False", "NotServing", str(error))
+            await self._tell(wish, WATCHED, "False", "NotServing", "Nobody looks at it, for it cannot be brought up.")
             raise
         self._wished, self._tried = wish.declaration.spec.version, self._service.last_tried
 
-    async def _load(self) -> Standing | None:
-        try:
-            return await self._store.load()
-        except RolloutError:
-            if self._store.told.champion is not None:
-                await self._parts.retreat(self._store.told.champion)
-            raise
+    async def _retreat(self) -> None:
+        told = self._store.told  # it tells these two beside the state, which may be what cannot be read
+        if told.phase != SERVING and told.champion is not None:
+            with contextlib.suppress(PerchError, OSError):  # what is told is why it had to be tried
+                await self._parts.retreat(told.champion)
 
     async def step(self, wish: Wish, now_s: float) -> None:
         """Follow the wish and tick once. What a person got wrong is told in a condition, and stops nothing."""

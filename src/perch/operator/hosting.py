@@ -3,6 +3,7 @@
 What moves traffic comes first in each turn; what tells, or brings back what others took away, must not keep it waiting.
 """
 
+import asyncio
 import contextlib
 import logging
 import time
@@ -58,6 +59,7 @@ async def host(
         await hosted.open(wish, lambda: check_first(claims.get(model, ()), model, namespace, name))
         stack.push_async_callback(hosted.close)
         turns = _Turns(operator, parts, hosted, (namespace, name))
+        stack.push_async_callback(turns.close)
         is_outdated = hosted.is_busy
         due = time.monotonic()
         while not stopped and operator.lease.held:
@@ -83,6 +85,13 @@ class _Turns:
         self._hosted = hosted
         self._key = key
         self._say = say_of(*key)
+        self._mending: asyncio.Task[str | None] | None = None
+
+    async def close(self) -> None:
+        """End what is still being brought back."""
+        if self._mending is not None:
+            self._mending.cancel()
+            await asyncio.gather(self._mending, return_exceptions=True)
 
     async def take(self, wish: Wish, unmeant: PerchError | None) -> None:
         """Step, and then what can wait; nothing of it keeps the rest from being done."""
@@ -92,7 +101,9 @@ class _Turns:
         await self._try("This could not be told", self._hosted.tell_trouble(wish, trouble))
         if unmeant is not None:
             await self._try("A refusal could not be told", self._hosted.refuse(wish, str(unmeant)))
-        await self._try("What somebody else took away was not made again", self._hosted.mend())
+        if self._mending is None or self._mending.done():  # beside the turns, for it may have to ask the registry
+            mending = self._try("What somebody else took away was not made again", self._hosted.mend())
+            self._mending = asyncio.create_task(mending)
         service = self._parts.service
         told, weight, e_value = self._parts.store.told, service.weights.canary, service.e_value
         self._meters.tell(*self._key, told, canary_weight=weight, e_value=e_value)
