@@ -235,6 +235,20 @@ def test_a_refusal_is_the_operators_sentence(cluster, perch):
     assert (code, said) == (errors.RolloutError.exit_code, "perch: Version 2 is in quarantine: It failed.\n")
 
 
+def test_a_wish_that_is_refused_is_taken_back(cluster, perch):
+    cluster.serves(FRESH, version=7)
+    cluster.answers("False", "ad-clicks has no version 9.", "Refused")
+    perch("rollout", "start", "--version", "9", *ON)
+    assert cluster.patches == [{"spec": {"version": 9}}, {"spec": {"version": 7}}]
+
+
+def test_asking_for_the_champion_ends_another_wish(cluster, perch):
+    cluster.serves(FRESH, version=7)
+    code, said = perch("rollout", "start", "--version", "1", *ON)
+    assert (code, cluster.patches) == (errors.RolloutError.exit_code, [{"spec": {"version": 1}}])
+    assert "Version 1 is the champion already." in said
+
+
 def test_an_older_refusal_is_no_answer(cluster, perch, monkeypatch):
     monkeypatch.setattr(client, "RELEASE_TIMEOUT_S", 0.5)
     cluster.serves(FRESH, ("False", "Version 2 is in quarantine."))
@@ -249,6 +263,7 @@ def test_what_is_tried_again_is_said_to_be(cluster, perch):
     cluster.answers("False", "MLflow does not answer.", "TryingAgain")
     said = perch("rollout", "start", "--version", "2", *ON)[1]
     assert said == "perch: MLflow does not answer. The operator tries again until spec.version changes.\n"
+    assert cluster.patches == [{"spec": {"version": 2}}]
 
 
 def test_who_insists_says_so_in_the_same_change(cluster, perch):

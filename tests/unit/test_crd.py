@@ -119,7 +119,9 @@ def test_every_rule_says_in_a_sentence_what_to_do():
 
 def test_a_column_shows_a_key_that_exists():
     shown = {column["name"]: column["jsonPath"] for column in VERSION["additionalPrinterColumns"]}
-    assert list(shown) == ["Wanted", "Champion", "Baseline", "Phase", "Weight", "Evidence", "Age"]
+    assert list(shown) == ["Wanted", "Champion", "Baseline", "Ready", "Phase", "Weight", "Evidence", "Last", "Age"]
+    ready = shown.pop("Ready")
+    assert ready == '.status.conditions[?(@.type=="Ready")].status'
     assert all(path in NODES or path == ".metadata.creationTimestamp" for path in shown.values())
 
 
@@ -136,7 +138,8 @@ def condition(**changes):
 
 
 def test_a_status_goes_to_the_object_and_back_without_loss():
-    status = ModelServiceStatus.model_validate({"observedGeneration": 1, "champion": 1, "conditions": (condition(),)})
+    told = {"observedGeneration": 1, "champion": 1, "phase": "serving", "conditions": (condition(),)}
+    status = ModelServiceStatus.model_validate(told)
     written = status.model_dump(mode="json", by_alias=True, exclude_none=True)
     assert written["conditions"][0]["lastTransitionTime"] == "2026-01-02T00:00:00Z"
     assert written["phase"] == "serving"

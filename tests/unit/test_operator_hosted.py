@@ -249,6 +249,15 @@ def test_a_retry_is_acknowledged_only_when_its_rollout_is_recorded(cluster):
     assert cluster.world.service.rolling
 
 
+def test_a_version_that_is_registered_only_later_is_not_released_by_an_old_wish(cluster):
+    cluster.run(3)
+    cluster.wants(4)
+    cluster.run(3)
+    register(cluster.world.registry, cluster.world.folder.parent, 4)
+    cluster.run(20)
+    assert not cluster.world.service.rolling
+
+
 def test_what_failed_around_a_release_is_tried_again(cluster):
     register(cluster.world.registry, cluster.world.folder.parent, 4)
     cluster.world.fleet._broken = {4}
@@ -307,7 +316,8 @@ def test_a_wish_that_comes_with_a_request_to_insist_is_followed_once(cluster):
     assert cluster.status.rollout == "v2-1"
     cluster.asks("rollback", 2)
     cluster.run(5)
-    assert cluster.board.conditions["Accepted"] == ("True", "Rollout v2-1 has begun.")
+    assert cluster.board.conditions["Accepted"] == ("True", "A person asked for it: rollback.")
+    assert [reason for reason, _ in cluster.told].count("Released") == 1
 
 
 @pytest.mark.parametrize(
@@ -325,8 +335,18 @@ def test_a_wish_that_comes_with_a_request_to_insist_is_followed_once(cluster):
 def test_a_request_that_cannot_be_read_is_told_and_changes_nothing(cluster, text):
     cluster.wish = Wish(cluster.wish.declaration, 1, text)
     cluster.run(2)
-    assert cluster.board.conditions["Accepted"] == ("False", "perch.dev/request holds no request.")
-    assert cluster.board.request is None
+    status, sentence = cluster.board.conditions["Accepted"]
+    assert (status, cluster.board.request) == ("False", None)
+    assert sentence.startswith("The annotation perch.dev/request holds no request: ")
+    assert "dance" not in text or "'dance'" in sentence
+
+
+def test_a_request_that_cannot_be_read_is_told_once_and_speaks_against_no_later_release(cluster):
+    cluster.wish = Wish(cluster.wish.declaration, 1, "hello")
+    cluster.run(3)
+    cluster.wants(2)
+    cluster.run(10)
+    assert cluster.board.conditions["Accepted"] == ("True", "Rollout v2-1 has begun.")
 
 
 def test_a_request_without_a_rollout_is_refused_with_a_sentence(cluster):

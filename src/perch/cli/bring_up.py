@@ -64,9 +64,13 @@ def down(target: Cluster | None, namespace: str, *, yes: bool) -> None:
         console.print(f"Perch is not in namespace {namespace} of {target.context}. Nothing was removed.")
         return
     where = ", ".join(perch.watched(target)) or "all namespaces"
-    _ask(f"Remove Perch from {target.context}, with every ModelService in {where} and what serves it?", yes=yes)
+    _ask(
+        f"Remove Perch from {target.context}, with every ModelService in {where}, what serves it, and the volumes with"
+        f" all models and ledgers if namespace {namespace} was made for it?",
+        yes=yes,
+    )
     perch.remove(target, console.print)
-    console.print("Removed; nothing of Perch is left there.")
+    console.print("Perch is removed.")
 
 
 def measure(context: str | None, namespace: str, window_s: float) -> None:

@@ -29,7 +29,7 @@ Folder = Annotated[
     ),
 ]
 
-console = Console()
+console = Console(soft_wrap=True)
 
 
 def declared(path: Path) -> ModelService:

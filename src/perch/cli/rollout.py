@@ -114,7 +114,8 @@ def tell_status(target: Target, *, watch: bool) -> None:
 
 def _command(target: Target, command: Command) -> None:
     target.command(command)
-    console.print(f"Said; the next tick acts on it. See: perch rollout status{target.options}", soft_wrap=True)
+    asked = command.replace("_", " ")
+    console.print(f"Asked to {asked}; the next tick acts on it. See: perch rollout status{target.options}")
 
 
 def _watch_it(target: Target) -> str:

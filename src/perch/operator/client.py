@@ -29,6 +29,10 @@ _KIND: Final = "modelservices.perch.dev"
 _LOOK_S: Final = 0.5
 
 
+class _TriedAgainError(RolloutError):
+    """What failed around a release may go away, and the wish stays."""
+
+
 class ClusterClient:
     """Reads one ModelService, and asks its operator for things."""
 
@@ -44,19 +48,29 @@ class ClusterClient:
         """Wish for a version and wait until its rollout has begun; returns the rollout's name.
 
         Raises:
-            RolloutError: it is refused: by what the object says already, or by the operator.
+            RolloutError: it is refused: by what the object says already, or by the operator. The wish is what it was
+                before, or for the champion where that was asked for.
             PlatformError: no operator answers in time.
         """
         before = self.look()
         _check_free(before)
-        if version == before.standing.champion:
-            raise RolloutError(f"Version {version} is the champion already. There is nothing to roll out.")
         is_new = version != before.declaration.spec.version
+        if version == before.standing.champion:
+            if is_new and before.declaration.spec.version is not None:
+                self._wish(version)  # or another one would go on being asked for
+            raise RolloutError(f"Version {version} is the champion already. There is nothing to roll out.")
         patch: Manifest = {"spec": {"version": version}} if is_new else {}
         request = None if is_new and not override else uuid4().hex
         if request is not None:  # a wish that is there already is tried again only when somebody asks
             patch |= _request(request, "retry", override=override)
-        return self._begin(before, patch, request, progress)
+        try:
+            return self._begin(before, patch, request, progress)
+        except _TriedAgainError:
+            raise
+        except RolloutError:
+            if is_new:  # else it would be released as soon as what speaks against it is gone, when nobody thinks of it
+                self._wish(before.declaration.spec.version)
+            raise
 
     def retry(self, progress: Callable[[str], None], *, override: bool) -> tuple[str, str]:
         """Release the wanted version once more; returns the new rollout's name and that of the last one.
@@ -95,6 +109,9 @@ class ClusterClient:
             return True
 
         self._await(answer, REQUEST_TIMEOUT_S, lambda waited: progress(f"waiting for the operator: {waited}"))
+
+    def _wish(self, version: int | None) -> None:
+        self._kubectl.patch(_KIND, self._name, {"spec": {"version": version}})
 
     def _begin(self, before: Snapshot, patch: Manifest, request: str | None, progress: Callable[[str], None]) -> str:
         """Write a wish, with its request, and return the name of the rollout that it begins."""
@@ -136,8 +153,10 @@ def _check_free(now: Snapshot) -> None:
 
 def _check_not_refused(accepted: Condition | None) -> None:
     if accepted is not None and accepted.status == "False":
-        again = " The operator tries again until spec.version changes." if accepted.reason == "TryingAgain" else ""
-        raise RolloutError(f"{accepted.message.rstrip('.')}.{again}")
+        said = f"{accepted.message.rstrip('.')}."
+        if accepted.reason == "TryingAgain":
+            raise _TriedAgainError(f"{said} The operator tries again until spec.version changes.")
+        raise RolloutError(said)
 
 
 def _request(number: str, verb: str, *, override: bool = False) -> Manifest:

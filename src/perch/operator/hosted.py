@@ -12,6 +12,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
+from perch.adapters.registry.port import UnknownVersionError
 from perch.core.types import Action, Command
 from perch.errors import PerchError, RolloutError
 from perch.operator.reporting import ACCEPTED, READY, WATCHED, condition
@@ -95,6 +96,7 @@ class Hosted:
         self._tried: int | None = None
         self._retried: str | None = None
         self._insists = False
+        self._misread: str | None = None
         self._not_before_s = 0.0
 
     async def open(self, wish: Wish, check: Callable[[], None]) -> None:
@@ -117,7 +119,7 @@ class Hosted:
 
     async def _retreat(self) -> None:
         told = self._store.told  # it tells these two beside the state, which may be what cannot be read
-        if told.phase != SERVING and told.champion is not None:
+        if told.phase not in {None, SERVING} and told.champion is not None:
             with contextlib.suppress(PerchError, OSError):  # what is told is why it had to be tried
                 await self._parts.retreat(told.champion)
 
@@ -176,8 +178,10 @@ class Hosted:
             return None
         try:
             request = msgspec.json.decode(wish.request, type=_Request)
-        except (msgspec.MsgspecError, RecursionError):
-            await self.refuse(wish, f"{REQUEST_ANNOTATION} holds no request.")
+        except (msgspec.MsgspecError, RecursionError) as error:
+            if wish.request != self._misread:
+                self._misread = wish.request
+                await self.refuse(wish, f"The annotation {REQUEST_ANNOTATION} holds no request: {error}.")
             return None
         if request.id == self._store.request:
             return None
@@ -185,6 +189,7 @@ class Hosted:
             if request.verb == "retry":
                 return await self._follow_retry(wish, request, now_s)
             self._service.command(_COMMANDS[request.verb])
+            await self._tell(wish, ACCEPTED, "True", "Requested", f"A person asked for it: {request.verb}.")
         except RolloutError as error:
             await self.refuse(wish, str(error))
         return request.id
@@ -229,7 +234,7 @@ class Hosted:
             self._tried = version
             try:
                 name = await self._service.release(version, policy_of(wish), now_s, override=self._insists)
-            except RolloutError as error:
+            except (RolloutError, UnknownVersionError) as error:
                 self._answer = _Answer(wish, "False", "Refused", str(error))
             except Exception as error:  # noqa: BLE001  whatever it was, it is told, and tried again
                 told = str(error) if isinstance(error, (PerchError, OSError)) else f"A fault of Perch's: {error!r}."

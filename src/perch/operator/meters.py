@@ -73,7 +73,8 @@ class Meters:
         self._weight.labels(namespace, name).set(canary_weight)
         self._evidence.labels(namespace, name).set(e_value)
         self._phase.remove_by_labels({"namespace": namespace, "name": name})
-        self._phase.labels(namespace, name, status.phase).set(1)
+        if status.phase is not None:
+            self._phase.labels(namespace, name, status.phase).set(1)
 
     def tell_ticked(self, namespace: str, name: str, now_s: float) -> None:
         """Tell that a tick went well."""

@@ -36,6 +36,7 @@ def told(standing: Standing, weights: Weights) -> ModelServiceStatus:
             "weight": percent(weights.canary) if attempt else None,
             "evidence": odds(attempt.e_value) if attempt else None,
             "rollout": last.name if last else None,
+            "outcome": last.state.outcome if last and not attempt else None,
             "sentence": last.sentence if last else None,
             "engine": packed(standing),
         }

@@ -33,6 +33,8 @@ def _story(path: Path) -> Iterator[str]:
                 )
             case "tick":
                 decision, now_s = entry["decision"], entry["observation"]["now_s"]
+                if command := entry["observation"].get("command"):
+                    yield f"{_clock(now_s)}  note      A person asked for it: {command.replace('_', ' ')}."
                 turn = (decision["action"], decision["phase"], *decision["weights"].values())
                 if turn[1:] != last[1:] or (turn[0] != last[0] and turn[0] != "hold"):
                     shares = _shares(decision["weights"])

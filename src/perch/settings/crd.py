@@ -76,9 +76,11 @@ _COLUMNS = (
     ("Wanted", "integer", ".spec.version", "Version that should be the champion"),
     ("Champion", "integer", ".status.champion", "Version that serves"),
     ("Baseline", "integer", ".status.baseline", "Version to fall back to"),
+    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether the champion serves"),
     ("Phase", "string", ".status.phase", "Phase of the rollout in progress"),
     ("Weight", "string", ".status.weight", "The canary's share of the traffic"),
     ("Evidence", "string", ".status.evidence", "Odds that the canary harms"),
+    ("Last", "string", ".status.outcome", "How the last rollout ended"),
     ("Age", "date", ".metadata.creationTimestamp", "Time since it was declared"),
 )
 

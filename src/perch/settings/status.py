@@ -54,8 +54,8 @@ class ModelServiceStatus(Settings):
     canary: Version | None = None
     """Version that is being tried."""
 
-    phase: str = SERVING
-    """Phase of the rollout in progress; `serving` when there is none."""
+    phase: str | None = None
+    """Phase of the rollout in progress; `serving` when there is none, and empty before anything serves."""
 
     weight: str | None = None
     """The canary's share of the traffic, such as `12 %`."""
@@ -65,6 +65,9 @@ class ModelServiceStatus(Settings):
 
     rollout: str | None = None
     """Name of the rollout in progress, or of the last one."""
+
+    outcome: str | None = None
+    """How the last rollout ended: `promote`, `roll_back`, `fall_back`, or `hold` when it was given up undecided."""
 
     sentence: str | None = None
     """What was decided last, and why."""

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from perch.adapters.registry.port import ModelVersion, Role
-from perch.errors import RegistryError
+from perch.adapters.registry.port import ModelVersion, Role, UnknownVersionError
 from perch.workload.package import check_package, ensure_package, package_digest
 
 
@@ -75,7 +74,7 @@ class MemoryRegistry:
     def _entry(self, model: str, version: int) -> _Entry:
         entries = self._entries.get(model, [])
         if not 1 <= version <= len(entries):
-            raise RegistryError(f"{model} has no version {version}: `perch models` lists those there are")
+            raise UnknownVersionError(f"{model} has no version {version}: `perch models` lists those there are")
         return entries[version - 1]
 
     def _with_roles(self, version: ModelVersion) -> ModelVersion:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from perch.adapters.registry.port import ModelVersion, Role
+from perch.adapters.registry.port import ModelVersion, Role, UnknownVersionError
 from perch.errors import RegistryError
 from perch.workload.package import Manifest, check_package, ensure_package, package_digest, read_manifest
 
@@ -177,7 +177,7 @@ class MlflowRegistry:
     def _found(self, model: str, version: int) -> "MlflowVersion":
         found = self._client.search_model_versions(f"name = '{model}' and version_number = {version}")
         if not found or _COMPLETE not in found[0].tags:
-            raise RegistryError(f"{model} has no version {version}: `perch models` lists those there are")
+            raise UnknownVersionError(f"{model} has no version {version}: `perch models` lists those there are")
         return found[0]
 
     def _version(self, version: "MlflowVersion", roles: Mapping[Role, int]) -> ModelVersion:

@@ -6,6 +6,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from perch.errors import RegistryError
+
+
+class UnknownVersionError(RegistryError):
+    """The registry answers, and has no such version."""
+
 
 class Role(StrEnum):
     """What a version is for now. A role is held by one version of a model at a time."""
