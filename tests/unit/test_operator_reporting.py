@@ -29,14 +29,14 @@ def test_a_rollout_is_told_with_its_phase_weight_and_odds(rolling):
     status = told(rolling, Weights(stable=0.88, canary=0.12))
     assert (status.champion, status.baseline, status.canary) == (3, 1, 4)
     assert (status.phase, status.weight, status.evidence) == ("shadow", "12 %", "1.2 to 1")
-    assert (status.rollout, status.sentence) == ("v4-1", "Shadow.")
+    assert (status.rollout, status.outcome, status.sentence) == ("v4-1", None, "Shadow.")
 
 
 def test_after_its_end_the_service_serves_and_the_last_sentence_stays(rolling):
     ended = replace(rolling.attempt, state=rolling.attempt.state._replace(phase=Phase.DONE, outcome=Action.ROLL_BACK))
     status = told(rolling.after(ended), Weights())
     assert (status.phase, status.canary, status.weight, status.evidence) == ("serving", None, None, None)
-    assert (status.rollout, status.sentence) == ("v4-1", "Shadow.")
+    assert (status.rollout, status.outcome, status.sentence) == ("v4-1", "roll_back", "Shadow.")
 
 
 def test_what_is_kept_is_read_back_bit_for_bit_and_is_small(rolling):

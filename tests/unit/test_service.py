@@ -143,6 +143,16 @@ def test_a_person_can_pause_and_roll_back(world):
     assert world.registry.get("ad-clicks", 2).quarantine is None
 
 
+def test_the_story_tells_what_a_person_asked_for(world):
+    name = world.release(2)
+    for command in (Command.PAUSE, Command.RESUME, Command.ROLL_BACK):
+        world.tick()
+        world.service.command(command)
+        world.tick()
+    told = [line[10:] for line in story(world.service.ledger_file(name)) if "A person asked" in line]
+    assert told == [f"note      A person asked for it: {deed}." for deed in ("pause", "resume", "roll back")]
+
+
 def test_a_command_without_a_rollout_is_refused(world):
     with pytest.raises(RolloutError, match="nothing to roll back"):
         world.service.command(Command.ROLL_BACK)
