@@ -27,9 +27,12 @@ async def test_a_good_challenger_is_promoted_and_no_request_is_lost(service, mar
     assert "the new version is champion" in service.status.sentence
 
 
+@pytest.mark.parametrize("weight", [0.01, 0.3])
 @runs
-async def test_a_challenger_that_fails_goes_home_and_few_users_see_it(service, market, gateway, forward, measured):
-    service.apply(**declared(shadow=False))
+async def test_a_challenger_that_fails_goes_home_and_few_users_see_it(
+    service, market, gateway, forward, measured, weight
+):
+    service.apply(**declared(shadow=False, startWeight=weight))
     async with traffic(market, gateway, service) as flow:
         await serving(service, flow, 1)
         service.wish(3)

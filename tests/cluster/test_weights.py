@@ -72,6 +72,7 @@ async def test_no_request_is_lost_by_a_hundred_changes_of_the_weights(
                 await asyncio.sleep(random.uniform(0, 0.6))
             await changing.tally.settled()
         client.delete(HTTPRoute, split, namespace=installed)
+        client._client._client.close()
     measured("requests during the changes", changing.sent)
     assert changing.lost == 0
     assert sum(answers.failed for answers in changing.tally.versions.values()) == 0
