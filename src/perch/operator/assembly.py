@@ -156,6 +156,17 @@ class Parts:
         self._check_allowed()
         if self._labels is not None:
             await self._labels.open(say_of(*self._key))
+        await self._adopt_versions(renew=renew)
+
+    async def retreat(self, champion: int) -> None:
+        """Send all traffic to the champion, for nobody knows what else was tried."""
+        self._check_allowed()
+        await self._adopt_versions(renew=False)
+        address = self._fleet.endpoints().get(champion)
+        if address is not None:
+            await asyncio.to_thread(self._router.route, {Arm.STABLE: address}, Weights())
+
+    async def _adopt_versions(self, *, renew: bool) -> None:
         try:
             async with asyncio.timeout(_LISTED_S):
                 await self._fleet.adopt(renew=renew)
@@ -164,13 +175,6 @@ class Parts:
                 f"The API server has not listed what there is of services within {_LISTED_S:.0f} s. The operator's log"
                 " says which kind it lacks, or may not see."
             ) from None
-
-    async def retreat(self, champion: int) -> None:
-        """Send all traffic to the champion, for nobody knows what else was tried."""
-        await self.adopt(renew=False)
-        address = self._fleet.endpoints().get(champion)
-        if address is not None:
-            await asyncio.to_thread(self._router.route, {Arm.STABLE: address}, Weights())
 
     async def mend(self) -> AsyncIterator[str]:
         """Bring back what somebody else changed or took away, a sentence for each."""
