@@ -35,9 +35,10 @@ class FakeService:
 
     def __init__(self):
         self.rolling = False
-        self.ticks, self.failures, self.is_open = 0, [], False
+        self.ticks, self.failures, self.is_open, self.store = 0, [], False, None
 
     async def open(self):
+        await self.store.load()
         self.is_open = True
 
     async def tick(self, _now_s):
@@ -52,6 +53,7 @@ class FakeService:
 class Parts:
     def __init__(self, site):
         self.service, self.store = site.service, site.store()
+        self.service.store = self.store
         self.lost, self.renewed, self.is_closed = site.lost, None, False
         self.retreated = None
 

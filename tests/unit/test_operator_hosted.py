@@ -22,10 +22,14 @@ from service_world import FAST, World, register
 class Board:
     """The object's status, in memory."""
 
-    def __init__(self, standings):
+    def __init__(self, service):
         self.conditions, self.request = {}, None
-        self.load = standings.load
-        self.told = SimpleNamespace(phase="serving", champion=1)
+        self.phase, self._service = None, service
+
+    @property
+    def told(self):
+        phase = self.phase or (self._service().status().phase if self._service().rolling else "serving")
+        return SimpleNamespace(phase=phase, champion=1)
 
     async def note(self, generation, condition):
         await asyncio.sleep(0)  # others go on while the API server is written to
@@ -48,7 +52,7 @@ class Cluster:
         registry.assign("ad-clicks", Role.BASELINE, 1)
         registry.assign("ad-clicks", Role.CHAMPION, 1)
         self.world = World(registry, folder / "state")
-        self.board, self.told = Board(self.world.store), []
+        self.board, self.told = Board(lambda: self.world.service), []
         self.renewed = self.retreated = None
         self.wish = Wish(ModelService(spec=Spec(model="ad-clicks", policy=FAST)), generation=1, request=None)
         self.open()
@@ -130,7 +134,7 @@ def test_a_baseline_that_does_not_exist_is_told_in_a_condition(cluster):
 
 def test_a_canary_that_nobody_can_watch_gives_its_traffic_back(cluster):
     cluster.world.service._declared_baseline = 7
-    cluster.board.told.phase = "ramp"
+    cluster.board.phase = "ramp"
     with pytest.raises(PerchError):
         cluster.open()
     assert cluster.retreated == 1

@@ -61,10 +61,6 @@ class Parts(Protocol):
         """Bring back what somebody else changed or took away, a sentence for each."""
         ...
 
-    async def close(self) -> None:
-        """Close the connections."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
@@ -107,8 +103,7 @@ class Hosted:
         """
         try:
             check()
-            standing = await self._store.load()
-            await self._parts.adopt(renew=standing is None or not standing.rolling)
+            await self._parts.adopt(renew=not self._is_told_to_roll)
             await self._service.open()
         except PerchError as error:
             await self._retreat()
@@ -117,11 +112,16 @@ class Hosted:
             raise
         self._wished, self._tried = wish.declaration.spec.version, self._service.last_tried
 
+    @property
+    def _is_told_to_roll(self) -> bool:
+        """Whether the status tells of a rollout in progress: beside the state, which may be what cannot be read."""
+        return self._store.told.phase not in {None, SERVING}
+
     async def _retreat(self) -> None:
-        told = self._store.told  # it tells these two beside the state, which may be what cannot be read
-        if told.phase not in {None, SERVING} and told.champion is not None:
+        champion = self._store.told.champion
+        if self._is_told_to_roll and champion is not None:
             with contextlib.suppress(PerchError, OSError):  # what is told is why it had to be tried
-                await self._parts.retreat(told.champion)
+                await self._parts.retreat(champion)
 
     async def step(self, wish: Wish, now_s: float) -> None:
         """Follow the wish and tick once. What a person got wrong is told in a condition, and stops nothing."""
