@@ -19,8 +19,8 @@ from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.coordination_v1 import Lease as LeaseObject
 
-from perch.adapters.cluster.objects import FIELD_MANAGER, calling
-from perch.adapters.cluster.writing import WRITE_S
+from perch.adapters.cluster.objects import CONFLICT, FIELD_MANAGER, calling
+from perch.adapters.cluster.writing import WRITE_S, find
 from perch.errors import PlatformError
 
 LASTS_S: Final = 10
@@ -33,7 +33,6 @@ TRUSTED_S: Final = LASTS_S - WRITE_S
 _log = logging.getLogger(__name__)
 
 _NAME = "perch-operator"
-_NOT_FOUND, _CONFLICT = 404, 409
 
 
 class Lease:
@@ -87,13 +86,8 @@ class Lease:
         seen = []
         for wait_s in (LASTS_S + RENEW_S, 0.0):
             with calling(f"read the lease of the Perch in {namespace}"):
-                try:
-                    found = await self._client.get(LeaseObject, _NAME, namespace=namespace)
-                except ApiError as error:
-                    if error.status.code == _NOT_FOUND:
-                        return False
-                    raise
-            if found.spec is None or not found.spec.holderIdentity:
+                found = await find(self._client, LeaseObject, _NAME, namespace)
+            if found is None or found.spec is None or not found.spec.holderIdentity:
                 return False
             assert found.metadata is not None
             seen.append(found.metadata.resourceVersion)
@@ -114,18 +108,13 @@ class Lease:
     async def _ask(self, now_s: float) -> bool:
         """Try once to take or renew it; whether we hold it now."""
         with calling("renew the operator's lease"):
-            try:
-                found = await self._client.get(LeaseObject, _NAME, namespace=self._namespace)
-            except ApiError as error:
-                if error.status.code != _NOT_FOUND:
-                    raise
-                found = None
+            found = await find(self._client, LeaseObject, _NAME, self._namespace)
             if found is not None and not self._may_take(found, now_s):
                 return False
             try:
                 await self._write(found)
             except ApiError as error:
-                if error.status.code == _CONFLICT:  # another one was faster
+                if error.status.code == CONFLICT:  # another one was faster
                     return False
                 raise
         return True

@@ -10,15 +10,13 @@ from lightkube.core.exceptions import ApiError
 from lightkube.types import PatchType
 from pydantic import ValidationError
 
-from perch.adapters.cluster.objects import FIELD_MANAGER, ModelServiceObject, calling
+from perch.adapters.cluster.objects import CONFLICT, FIELD_MANAGER, ModelServiceObject, calling
 from perch.adapters.cluster.writing import writing
 from perch.core.types import Weights
 from perch.errors import PlatformError, RolloutError
 from perch.operator.reporting import told, unpacked
 from perch.rollout.standing import Standing
 from perch.settings.status import Condition, ModelServiceStatus
-
-_CONFLICT = 409
 
 
 class SupersededError(PlatformError):
@@ -161,7 +159,7 @@ class StatusStore:
                     field_manager=FIELD_MANAGER,
                 )
             except ApiError as error:
-                if error.status.code == _CONFLICT:
+                if error.status.code == CONFLICT:
                     return False
                 raise
         self._status, self._version = self._status_of(written), written["metadata"]["resourceVersion"]

@@ -29,6 +29,10 @@ FINGERPRINT_LABEL: Final = "perch.dev/fingerprint"
 
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 
+NOT_FOUND: Final = 404
+CONFLICT: Final = 409
+"""What the API server answers: there is no such object; it is there already, or another than the one that was meant."""
+
 LIVE_PORT: Final = 80
 MIRROR_PORT: Final = 81
 """Ports of a version's Service: for live requests, and for copies, which a Gateway does not mark as such."""

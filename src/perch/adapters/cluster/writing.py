@@ -3,19 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from lightkube import AsyncClient
 from lightkube.core.exceptions import ApiError
 from lightkube.models.meta_v1 import ObjectMeta
 
-from perch.adapters.cluster.objects import Manifest, calling, labels
+from perch.adapters.cluster.objects import CONFLICT, NOT_FOUND, Manifest, calling, labels
 from perch.errors import PlatformError
+
+T = TypeVar("T")
 
 WRITE_S: Final = 3.0
 """How long a write may be on its way, in seconds: the operator's lease is trusted for as much less than it lasts."""
-
-_NOT_FOUND = 404
 
 
 @asynccontextmanager
@@ -33,14 +33,34 @@ async def writing(what: str, may_write: Callable[[], None]) -> AsyncIterator[Non
             yield
 
 
-async def find(client: AsyncClient, kind: type[Any], name: str, namespace: str) -> Any:  # noqa: ANN401  of that kind
+def write_over(what: str, write: Callable[[], T]) -> T:
+    """Call `write`, which reads an object and replaces just what it read, again when somebody came between.
+
+    That is a controller, as a rule, but perhaps an operator that took over while this one slept: so each try has to ask
+    anew whether it may write.
+
+    Raises:
+        PlatformError: the API server refuses, or does not answer, or somebody came between three times.
+    """
+    for last in (False, False, True):
+        with calling(what):
+            try:
+                return write()
+            except ApiError as error:
+                if last or error.status.code != CONFLICT:
+                    raise
+    raise AssertionError("the last try returns or raises")
+
+
+async def find(client: AsyncClient, kind: type[T], name: str, namespace: str) -> T | None:
     """An object; `None` when there is none of its name. Raises `ApiError`: it is called within `calling`."""
     try:
-        return await client.get(kind, name, namespace=namespace)
+        found: T = await client.get(cast("Any", kind), name, namespace=namespace)
     except ApiError as error:
-        if error.status.code == _NOT_FOUND:
+        if error.status.code == NOT_FOUND:
             return None
         raise
+    return found
 
 
 def is_ours(metadata: ObjectMeta, service: str, owner: Manifest) -> bool:

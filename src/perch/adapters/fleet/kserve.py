@@ -18,6 +18,7 @@ from lightkube.types import CascadeType
 
 from perch.adapters.cluster.objects import (
     LIVE_PORT,
+    NOT_FOUND,
     SERVICE_LABEL,
     VERSION_LABEL,
     InferenceService,
@@ -37,7 +38,6 @@ READY_TIMEOUT_S: Final = 240.0
 _KINDS: Final = (ServiceObject, InferenceService)  # of which a version has one object each
 
 _POLL_S = 0.5
-_NOT_FOUND = 404
 _STUCK = {"CrashLoopBackOff", "ErrImagePull", "ErrImageNeverPull", "ImagePullBackOff", "CreateContainerConfigError"}
 
 
@@ -188,7 +188,7 @@ class KServeFleet:
         try:
             await self._client.delete(kind, name, namespace=self._serving.namespace, cascade=cascade)
         except ApiError as error:
-            if error.status.code != _NOT_FOUND:
+            if error.status.code != NOT_FOUND:
                 raise
 
     async def eject(self, version: int, pod: str) -> None:

@@ -18,7 +18,7 @@ from lightkube.resources.core_v1 import PersistentVolumeClaim, Secret
 from lightkube.resources.core_v1 import Service as ServiceObject
 
 from perch import asgi
-from perch.adapters.cluster.objects import HTTPRoute, Manifest, calling
+from perch.adapters.cluster.objects import CONFLICT, HTTPRoute, Manifest, calling
 from perch.adapters.cluster.writing import check_ours, find, writing
 from perch.adapters.labels.collector_resources import (
     PORT,
@@ -36,7 +36,6 @@ from perch.signals.labels import Arrivals, Comparison, Cursor
 FEEDBACK_PATH: Final = "/feedback"
 
 _INTERVAL_S = 60.0
-_CONFLICT = 409
 
 
 class ClusterLabels:
@@ -139,7 +138,7 @@ class ClusterLabels:
             try:
                 await self._client.create(self._owned(Secret, secret(self._collecting)))
             except ApiError as error:
-                if error.status.code != _CONFLICT:
+                if error.status.code != CONFLICT:
                     raise
 
     def _owned(self, kind: Any, manifest: Manifest) -> Any:  # noqa: ANN401  any resource of lightkube's

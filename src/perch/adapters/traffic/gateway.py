@@ -17,9 +17,9 @@ from lightkube import Client
 from lightkube.core.exceptions import ApiError
 from lightkube.generic_resource import GenericNamespacedResource
 
-from perch.adapters.cluster.objects import MIRROR_PORT, HTTPRoute, Manifest, calling, labels
+from perch.adapters.cluster.objects import MIRROR_PORT, NOT_FOUND, HTTPRoute, Manifest, calling, labels
 from perch.adapters.cluster.seen import Written
-from perch.adapters.cluster.writing import check_ours
+from perch.adapters.cluster.writing import check_ours, write_over
 from perch.adapters.traffic.shares import LIVE_ARMS, WHOLE, as_weights, checked
 from perch.core.types import Arm, Weights
 from perch.errors import PlatformError
@@ -62,7 +62,6 @@ _IDLE: Final = 1
 """Weight of an arm without a share."""
 
 _POLL_S = 0.05
-_NOT_FOUND, _CONFLICT = 404, 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,24 +129,18 @@ class GatewayRouter:
     def _write(self, manifest: Manifest) -> Written:
         """Write the route; what it is then.
 
-        It names the version that it replaces, so that it is refused when somebody wrote since: the gateway's
-        controller, as a rule, but perhaps an operator that took over while this one slept. So each try asks anew. It
-        is that version, and no timeout, that bounds a write which is on its way for longer than the lease lasts.
+        It names the version that it replaces. It is that, and no timeout, that bounds a write which is on its way for
+        longer than the lease lasts.
         """
-        for last in (False, False, True):
+
+        def write() -> Written:
             before = self._read()
             check_ours(before, self._route.service, self._owner)
             manifest["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"] if before else None
             self._may_write()
-            with calling(f"change the weights of {self._route.service}"):
-                try:
-                    applied = self._client.apply(HTTPRoute.from_dict(manifest), force=True)
-                except ApiError as error:
-                    if last or error.status.code != _CONFLICT:
-                        raise
-                else:
-                    return Written.of(applied)
-        raise AssertionError("the last try returns or raises")
+            return Written.of(self._client.apply(HTTPRoute.from_dict(manifest), force=True))
+
+        return write_over(f"change the weights of {self._route.service}", write)
 
     def is_foreign(self, seen: Written | None) -> bool:
         """Whether a route that was seen, `None` where there is none, was written by somebody else since."""
@@ -169,7 +162,7 @@ class GatewayRouter:
             try:
                 return self._client.get(HTTPRoute, self._route.service, namespace=self._route.namespace)
             except ApiError as error:
-                if error.status.code == _NOT_FOUND:
+                if error.status.code == NOT_FOUND:
                     return None
                 raise
 

@@ -10,18 +10,16 @@ No service is steered by this yet; `docs/decisions/0016` says what that would ta
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from lightkube import Client
-from lightkube.core.exceptions import ApiError
 from lightkube.types import PatchType
 
 from perch.adapters.cluster.objects import InferenceService, Manifest, calling
+from perch.adapters.cluster.writing import write_over
 from perch.adapters.traffic.shares import checked, whole_percents
 from perch.core.types import Arm, Weights
 from perch.errors import PlatformError
-
-_CONFLICT: Final = 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,8 @@ class InferenceServiceRouter:
 
     def _write(self, wanted: Mapping[str, int]) -> None:
         """Merge the weights in, unless somebody has written since the object was read; then read it again."""
-        for last in (False, False, True):
+
+        def write() -> None:
             found = self._read()
             known = self._split.percents(found)
             if strangers := sorted(wanted.keys() - known.keys()):
@@ -110,16 +109,11 @@ class InferenceServiceRouter:
             patch = self._split.patch(found, wanted)
             patch["metadata"] = {"resourceVersion": found["metadata"]["resourceVersion"]}
             self._may_write()
-            with calling(f"change the weights of InferenceService {self._name}"):
-                try:
-                    self._client.patch(
-                        InferenceService, self._name, patch, namespace=self._namespace, patch_type=PatchType.MERGE
-                    )
-                except ApiError as error:
-                    if last or error.status.code != _CONFLICT:
-                        raise
-                else:
-                    return
+            self._client.patch(
+                InferenceService, self._name, patch, namespace=self._namespace, patch_type=PatchType.MERGE
+            )
+
+        write_over(f"change the weights of InferenceService {self._name}", write)
 
     def _read(self) -> Mapping[str, Any]:
         with calling(f"read InferenceService {self._name}"):
