@@ -12,10 +12,10 @@ from perch.adapters.fleet.kserve_resources import object_name
 from perch.errors import PlatformError, RolloutError
 from perch.operator.exposure import hostname_of
 from perch.operator.reporting import ACCEPTED, unpacked
+from perch.operator.wish import declaration_of
 from perch.rollout.standing import Standing
 from perch.rollout.status import Status
 from perch.settings import ModelService, parse_declaration
-from perch.settings.schema import API_VERSION
 from perch.settings.status import Condition, ModelServiceStatus
 
 
@@ -38,17 +38,11 @@ class Snapshot:
         """
         metadata = found["metadata"]
         name = metadata["name"]
-        wish = {
-            "apiVersion": API_VERSION,
-            "kind": "ModelService",
-            "metadata": {"name": name},
-            "spec": found.get("spec") or {},
-        }
         try:
-            status = ModelServiceStatus.model_validate({"observedGeneration": 0} | (found.get("status") or {}))
+            status = ModelServiceStatus.of(found)
         except ValidationError as error:
             raise _other_version(name, str(error.errors()[0]["msg"])) from None
-        declaration = parse_declaration(json.dumps(wish), source=f"ModelService {name}")
+        declaration = parse_declaration(json.dumps(declaration_of(found)), source=f"ModelService {name}")
         return cls(declaration, metadata["namespace"], metadata["generation"], status)
 
     @property

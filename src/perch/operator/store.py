@@ -56,7 +56,7 @@ class StatusStore:
         self._operator = operator
         self._may_write = may_write
         self._weights = weights
-        self._status = ModelServiceStatus.model_validate({"observedGeneration": 0})
+        self._status = ModelServiceStatus.of({})
         self._version: str | None = None
         self._writing = asyncio.Lock()
 
@@ -121,9 +121,8 @@ class StatusStore:
         return self._status_of(found), found["metadata"]["resourceVersion"]
 
     def _status_of(self, found: Mapping[str, Any]) -> ModelServiceStatus:
-        kept: Mapping[str, Any] = found.get("status") or {}
         try:
-            return ModelServiceStatus.model_validate({"observedGeneration": 0, **kept})
+            return ModelServiceStatus.of(found)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))

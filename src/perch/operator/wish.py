@@ -27,18 +27,21 @@ class Wish:
     """Text of the request annotation."""
 
 
+def declaration_of(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The declaration in an object, as `perch.yaml` would say it."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "ModelService",
+        "metadata": {"name": found["metadata"]["name"]},
+        "spec": dict(found.get("spec") or {}),
+    }
+
+
 def wish_of(body: Mapping[str, Any]) -> Wish:
     """What an object says now; raises `PerchError` when the schema let through what the settings refuse."""
     metadata = body["metadata"]
     try:
-        declaration = ModelService.model_validate(
-            {
-                "apiVersion": API_VERSION,
-                "kind": "ModelService",
-                "metadata": {"name": metadata["name"]},
-                "spec": dict(body.get("spec") or {}),
-            }
-        )
+        declaration = ModelService.model_validate(declaration_of(body))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -4,7 +4,8 @@ Only the operator writes it, through the object's status subresource; the wish i
 Its layout is part of the custom resource definition, see `perch.settings.crd`.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
@@ -41,6 +42,11 @@ class Condition(Settings):
 
 class ModelServiceStatus(Settings):
     """Where the service stands. Only the operator writes it."""
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> Self:
+        """The status in an object, which a new one does not have yet; raises `ValidationError` when it is not ours."""
+        return cls.model_validate({"observedGeneration": 0, **(found.get("status") or {})})
 
     observed_generation: Annotated[int, Field(ge=0)]
     """Generation of the object that was last taken on."""
