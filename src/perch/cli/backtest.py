@@ -30,16 +30,16 @@ def tell_backtest(target: Target, name: str, declaration: Path | None, settings:
     """
     record, path = _record(target, name)
     if record.cut_short:
-        console.print(f"The last line of {path} was cut short by a crash; it is left out.", soft_wrap=True)
+        console.print(f"The last line of {path} was cut short by a crash; it is left out.")
     recorded = record.attempt.policy
     policy = changed(declared(declaration).spec.policy if declaration else recorded, settings)
     result = backtest(record, policy)
     if policy == recorded:
         _tell_check(result, path)
         return
-    console.print(f"{record.attempt.name} with {_changes(recorded, policy)}", highlight=False, soft_wrap=True)
+    console.print(f"{record.attempt.name} with {_changes(recorded, policy)}", highlight=False)
     console.print(_table(result))
-    console.print(" ".join((_sentence(result), *untried(record, policy))), highlight=False, soft_wrap=True)
+    console.print(" ".join((_sentence(result), *untried(record, policy))), highlight=False)
 
 
 def _record(target: Target, name: str) -> tuple[Record, Path]:

@@ -80,7 +80,7 @@ def measure(context: str | None, namespace: str, window_s: float) -> None:
     if not server_of(cluster.context):
         raise PlatformError(f"There is no kube context {cluster.context!r}. `kubectl config get-contexts` lists them.")
     found = footprint.measure(cluster, footprint.parts(checkout, namespace), window_s)
-    console.print(footprint.table(found, _minutes(cluster)), markup=False, highlight=False, soft_wrap=True)
+    console.print(footprint.table(found, _minutes(cluster)), markup=False, highlight=False)
 
 
 def _minutes(cluster: Cluster) -> list[tuple[str, float]]:

@@ -41,6 +41,6 @@ def tell(findings: list[Finding]) -> None:
         aside = "" if finding.needed or finding.verdict is Verdict.OK else " (nothing waits for it)"
         colour = _COLOURS[finding.verdict]
         console.print(f"[{colour}]{finding.verdict:8}[/] {finding.subject:15}", end="")
-        console.print(f"{finding.told}{aside}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{finding.told}{aside}", markup=False, highlight=False)
         if finding.mend:
-            console.print(f"{'':24}mend: {finding.mend}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{'':24}mend: {finding.mend}", markup=False, highlight=False)

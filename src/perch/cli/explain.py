@@ -75,7 +75,7 @@ def _tell(costs: Sequence[tuple[str, Cost]]) -> None:
 
 
 def _say(line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(line, highlight=False, markup=False)
 
 
 def _differences(policy: Policy, first: Policy) -> str:

@@ -24,7 +24,7 @@ def tell_history(target: Target, *, as_json: bool) -> None:
         console.print(_HEAD, highlight=False)
         for rollout in past.rollouts:
             for line in _lines(rollout, newest=rollout is past.rollouts[0]):
-                console.print(line, highlight=False, markup=False, soft_wrap=True)
+                console.print(line, highlight=False, markup=False)
     else:
         console.print("No rollout can be told. Begin one with: perch rollout start")
     for sentence in past.unreadable:

@@ -29,7 +29,7 @@ Folder = Annotated[
     ),
 ]
 
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True)  # commands to copy stay in one piece
 
 
 def declared(path: Path) -> ModelService:

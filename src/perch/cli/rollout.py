@@ -37,10 +37,9 @@ def start(
         console.print(
             f"{declaration} is not what is in force: {', '.join(others)} differ, and stay as they are. To change them: "
             f"{target.bring_up}",
-            soft_wrap=True,
         )
     name = target.release(wish, override=override)
-    console.print(f"Rollout {name} has begun. {_watch_it(target)}", soft_wrap=True)
+    console.print(f"Rollout {name} has begun. {_watch_it(target)}")
 
 
 @app.command()
@@ -48,7 +47,7 @@ def start(
 def retry(target: Target, declaration: Declaration, override: Override = False) -> None:
     """Release the version of the last rollout that did not end in promotion once more."""
     name, earlier = target.retry(declared(declaration), override=override)
-    console.print(f"Rollout {name} has begun, a retry of {earlier}. {_watch_it(target)}", soft_wrap=True)
+    console.print(f"Rollout {name} has begun, a retry of {earlier}. {_watch_it(target)}")
 
 
 @app.command()
@@ -132,6 +131,6 @@ def _tell(told: dict[str, Any]) -> None:
         console.print(
             f"{told['rollout']}: {told['outcome'] or told['phase']}{paused}, evidence {told['e_value']:.3g} to 1"
         )
-    console.print(told["sentence"], soft_wrap=True)
+    console.print(told["sentence"])
     if refusal := told.get("refusal"):
-        console.print(f"Refused: {refusal}", soft_wrap=True)
+        console.print(f"Refused: {refusal}")

@@ -45,10 +45,10 @@ def train_and_tell(
     console.print(_table([result.baseline, result.challenger]))
     gate = result.challenger.gate
     if gate is not None:
-        console.print(f"The gate says: {gate.reason}.", soft_wrap=True)
+        console.print(f"The gate says: {gate.reason}.")
     if gate is not None and gate.accepted:
         release = f"perch rollout start --version {result.challenger.version.version}{target.options}"
-        console.print(f"Next: {target.bring_up}; {release}", soft_wrap=True)
+        console.print(f"Next: {target.bring_up}; {release}")
     else:
         console.print(f"The challenger is registered with this reason and not offered. Next: {target.bring_up}")
 

@@ -14,4 +14,4 @@ def tell_story(target: Target, name: str | None) -> None:
     """
     with target.ledger(name) as path:
         for line in story(path):
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
+            console.print(line, highlight=False, markup=False)
