@@ -24,6 +24,7 @@ class Meters:
     def __init__(self, lease: Lease) -> None:
         self.registry = registry = CollectorRegistry()
         self._of_services: list[Gauge] = []
+        self._phases: dict[tuple[str, str], str | None] = {}
         held = Gauge("perch_operator_lease_held", "Whether this operator may write.", registry=registry)
         held.set_function(lambda: lease.held)
         self._ticks = Histogram(
@@ -72,9 +73,11 @@ class Meters:
         self._ready.labels(namespace, name).set(ready == "True")
         self._weight.labels(namespace, name).set(canary_weight)
         self._evidence.labels(namespace, name).set(e_value)
-        self._phase.remove_by_labels({"namespace": namespace, "name": name})
-        if status.phase is not None:
-            self._phase.labels(namespace, name, status.phase).set(1)
+        if self._phases.get((namespace, name)) != status.phase:  # to remove is to look at the series of all services
+            self._phases[namespace, name] = status.phase
+            self._phase.remove_by_labels({"namespace": namespace, "name": name})
+            if status.phase is not None:
+                self._phase.labels(namespace, name, status.phase).set(1)
 
     def tell_ticked(self, namespace: str, name: str, now_s: float) -> None:
         """Tell that a tick went well."""
@@ -86,5 +89,6 @@ class Meters:
 
     def forget(self, namespace: str, name: str) -> None:
         """Tell no more of a service."""
+        self._phases.pop((namespace, name), None)
         for gauge in self._of_services:
             gauge.remove_by_labels({"namespace": namespace, "name": name})

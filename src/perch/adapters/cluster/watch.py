@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, Generic, TypeVar, cast
 
-import httpx2
 from lightkube import AsyncClient
 
 from perch.adapters.cluster.objects import SERVICE_LABEL
@@ -94,8 +93,6 @@ class Watch(Generic[T]):
                     else:
                         self._put(self._known, one)
         except TimeoutError:
-            return
-        except httpx2.ReadError:  # the connection has ended
             return
 
     def _put(self, known: dict[tuple[str, str], dict[str, T]], one: Any) -> None:  # noqa: ANN401
