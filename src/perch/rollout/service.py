@@ -186,10 +186,9 @@ class Service:
 
     async def _admit(self, version: int, policy: Policy, now_s: float, *, override: bool) -> "_Admitted":
         """What a release needs to know, if it may begin."""
-        if self.rolling:
-            name = self.status().rollout
-            raise RolloutError(f"Rollout {name} is still in progress. Wait for its end, or roll it back first.")
         last = self._standing.attempt
+        if last is not None and not last.done:
+            raise RolloutError(f"Rollout {last.name} is still in progress. Wait for its end, or roll it back first.")
         await self._settling.settle(last)
         if last is not None and not self._settling.has_taken(last):
             raise RegistryError(
