@@ -118,7 +118,9 @@ def _bounds(key: str, told: Mapping[str, Any]) -> str:
         return ", ".join(f"`{choice}`" for choice in told["enum"])
     if "const" in told:
         return f"only `{told['const']}`"
-    if "pattern" in told:
+    if told.get("type") == "array":
+        return f"{told['minItems']} to {told['maxItems']} of them"
+    if told.get("type") == "string":
         return _FORMS.get(key, "lower-case letters, digits and `-`, at most 40")
     if told["type"] == "boolean":
         return "`true`, `false`"
@@ -135,6 +137,7 @@ _FORMS = {
     "hostname": "a DNS name",
     "cpu": "such as `2`, `0.5` or `500m`, as text",
     "memory": "such as `512Mi` or `2Gi`",
+    "data": "a path or an address",
 }
 
 
@@ -145,6 +148,8 @@ def _plain(number: float) -> str:
 def _value(value: object) -> str:
     if value is None:
         return "empty"
+    if isinstance(value, list):
+        return ", ".join(map(_value, value))
     return f"`{str(value).lower() if isinstance(value, bool) else value if isinstance(value, str) else f'{value:g}'}`"
 
 

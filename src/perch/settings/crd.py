@@ -162,7 +162,7 @@ def _structural(node: Schema, defs: Mapping[str, Schema], rules: Mapping[str, li
     if "exclusiveMinimum" in node:
         made |= {"minimum": node["exclusiveMinimum"], "exclusiveMinimum": True}
     if "items" in node:
-        made["items"] = _structural(node["items"], defs, rules)
+        made["items"] = {"description": made["description"]} | _structural(node["items"], defs, rules)
     if "properties" in node:
         section, properties = node["title"], node["properties"]
         bounds = _bounds(section)
@@ -181,7 +181,10 @@ _KEPT = (
     "nullable",
     "enum",
     "pattern",
+    "minLength",
     "maxLength",
+    "minItems",
+    "maxItems",
     "minimum",
     "maximum",
     "required",

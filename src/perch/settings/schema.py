@@ -23,6 +23,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$",
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
 """Name of a registered model; nothing in the cluster is called after it."""
 
+ModelKind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+"""A kind of model, as its module is called."""
+
 _LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _DNS_NAME = rf"{_LABEL}(\.{_LABEL})*"
 
@@ -85,6 +88,23 @@ class Cluster(Settings):
     another."""
 
 
+class Training(Settings):
+    """How the model is trained, by `perch train` and by the workflows."""
+
+    data: Annotated[str, StringConstraints(min_length=1, max_length=1_000)] | None = None
+    """Click log: a path, or an address that begins with `http://`, `https://` or `s3://`. In a cluster a path is one of
+    the training pods'. Empty: a simulated market makes one."""
+
+    format: Literal["parquet", "open-bandit", "criteo", "avazu"] = "parquet"
+    """How the click log is laid out."""
+
+    candidates: Annotated[tuple[ModelKind, ...], Field(min_length=1, max_length=20)] = ("lightgbm",)
+    """Kinds of model that are trained beside the baseline; the best of those that pass all gates is offered."""
+
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] = 0
+    """Seed of everything random in training."""
+
+
 class Spec(Settings):
     """What is wished for."""
 
@@ -100,6 +120,7 @@ class Spec(Settings):
     slo: Slo = Slo()
     policy: Policy = Policy()
     load: LoadTest = LoadTest()
+    training: Training = Training()
     cluster: Cluster = Cluster()
 
     attribution_window_s: Annotated[float, Field(gt=0, le=30 * 86_400)] = 14_400.0
