@@ -49,6 +49,9 @@ class Manifest:
     """sha256 of every other file, in hex."""
 
 
+_MANIFESTS = TypeAdapter(Manifest)
+
+
 def write_package(folder: Path, scorer: Scorer, *, score_histogram: tuple[int, ...]) -> str:
     """Write a scorer as a package, in place of what `folder` holds, and return its digest.
 
@@ -65,7 +68,8 @@ def write_package(folder: Path, scorer: Scorer, *, score_histogram: tuple[int, .
         score_histogram=score_histogram,
         files={name: _sha256(content) for name, content in files.items()},
     )
-    files[MANIFEST] = (json.dumps(asdict(manifest), indent=2, sort_keys=True) + "\n").encode()
+    as_read = _MANIFESTS.validate_python(asdict(manifest))  # a schema that came back from a file says 1.0 for 1
+    files[MANIFEST] = (json.dumps(asdict(as_read), indent=2, sort_keys=True) + "\n").encode()
     with _draft(folder) as draft:
         for name, content in files.items():
             (draft / name).write_bytes(content)
@@ -144,7 +148,7 @@ def read_manifest(folder: Path, expected_digest: str | None = None) -> Manifest:
             "fetch the version from the registry again"
         )
     try:
-        manifest = TypeAdapter(Manifest).validate_json(content)
+        manifest = _MANIFESTS.validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
