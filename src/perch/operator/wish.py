@@ -11,7 +11,7 @@ from perch.adapters.traffic.gateway import SETTLING_S
 from perch.core import Policy
 from perch.errors import PerchError
 from perch.settings import ModelService, Spec
-from perch.settings.schema import API_VERSION
+from perch.settings.schema import API_VERSION, Training
 
 REQUEST_ANNOTATION: Final = "perch.dev/request"
 """Where a person's request stands, as JSON: `{"id": "...", "verb": "pause"}`; each has an id of its own."""
@@ -51,8 +51,8 @@ def wish_of(body: Mapping[str, Any]) -> Wish:
 
 
 def fixed_of(wish: Wish) -> Spec:
-    """What a service is made with; a change of it makes the service anew, between two rollouts."""
-    return wish.declaration.spec.model_copy(update={"version": None})
+    """What a service is made with; a change of it makes the service anew, between two rollouts. Training is beside it."""
+    return wish.declaration.spec.model_copy(update={"version": None, "training": Training()})
 
 
 def policy_of(wish: Wish) -> Policy:
