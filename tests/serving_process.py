@@ -12,11 +12,11 @@ import httpx
 import numpy as np
 import pandas as pd
 
+from perch.workload.estimators.lightgbm import Model
 from perch.workload.features import FeatureColumns, FeatureSettings, Transform
 from perch.workload.model import Scorer
 from perch.workload.package import write_package
 from perch.workload.schema import Schema
-from perch.workload.trees import Trees
 
 TOKEN = "a-token-for-tests"
 
@@ -35,7 +35,7 @@ def tiny_scorer() -> Scorer:
     }
     clicked = rng.random(2000) < 0.3 * (1 - np.array(rows["price"]))
     transform = Transform.fit(pd.DataFrame(rows), clicked, columns, FeatureSettings(bits=8))
-    trees = Trees.fit(transform.transform(rows).values, clicked, names=transform.names, seed=0)
+    trees = Model.fit(transform.transform(rows).values, clicked, names=transform.names, seed=0)
     return Scorer(SCHEMA, transform, trees, keep_rate=1.0)
 
 

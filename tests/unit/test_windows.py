@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 from perch.errors import DataError
 from perch.pipeline.features import mature, prepare
 from perch.pipeline.settings import PipelineSettings
+from perch.workload import estimators
 from perch.workload.schema import Schema
 
 SCHEMA = Schema(numeric=(), categorical=("site",), baseline=("site",), label_time="click_time")
@@ -93,3 +95,13 @@ def test_a_window_without_clicks_is_an_error_that_names_it(window, rows):
     log.loc[log.index[rows], ["click", "click_time"]] = [0, np.nan]
     with pytest.raises(DataError, match=f"the {window} window .* holds no clicks"):
         prepare(log, SCHEMA, PipelineSettings(attribution_window_s=6), data_digest="")
+
+
+def test_kinds_that_read_the_same_columns_share_one_matrix(tmp_path, monkeypatch):
+    further = Path(estimators.__file__).with_name("lightgbm.py").read_text()
+    (tmp_path / "second.py").write_text(further)
+    monkeypatch.setattr(estimators, "__path__", [*estimators.__path__, str(tmp_path)])
+    kinds = ("lightgbm", "second", "logistic")
+    prepared = prepare(make_log(), SCHEMA, PipelineSettings(attribution_window_s=6), data_digest="", kinds=kinds)
+    assert tuple(prepared.inputs) == kinds
+    assert prepared.inputs["lightgbm"] is prepared.inputs["second"]

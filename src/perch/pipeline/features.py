@@ -4,7 +4,7 @@ Three windows follow each other: *history* (feature tables are counted), *traini
 ever shuffled across time, because the future would leak into the model and its figures would not hold.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from perch.errors import DataError
 from perch.pipeline.settings import PipelineSettings
 from perch.workload.features import FeatureColumns, Floats, Transform
+from perch.workload.model import estimator
 from perch.workload.schema import Schema
 
 Bools = NDArray[np.bool_]
@@ -45,11 +46,19 @@ class Prepared:
     evaluation_clicked: Bools
 
 
-def prepare(frame: pd.DataFrame, schema: Schema, settings: PipelineSettings, *, data_digest: str) -> Prepared:
-    """Make the inputs of both kinds of model.
+def prepare(
+    frame: pd.DataFrame,
+    schema: Schema,
+    settings: PipelineSettings,
+    *,
+    data_digest: str,
+    kinds: Sequence[str] = (BASELINE_KIND, CHALLENGER_KIND),
+) -> Prepared:
+    """Make the inputs of each kind of model; kinds that read the same columns share them.
 
     Raises:
         DataError: A window has no clicks, or no other rows, to learn from or to judge by.
+        ModelError: There is no kind of such a name.
     """
     frame, clicked = mature(frame, schema, settings.attribution_window_s)
     history, training, evaluation = _windows(frame[schema.time].to_numpy(), settings)
@@ -58,14 +67,14 @@ def prepare(frame: pd.DataFrame, schema: Schema, settings: PipelineSettings, *, 
             raise DataError(
                 f"the {name} window ({len(clicked[window])} rows) holds no clicks, or nothing else: use a longer log"
             )
-    columns = {
-        BASELINE_KIND: FeatureColumns(categorical=schema.baseline),
-        CHALLENGER_KIND: FeatureColumns(schema.numeric, schema.categorical, schema.crosses),
-    }
+    made: dict[FeatureColumns, TrainingInput] = {}
     inputs = {}
-    for kind, read in columns.items():
-        transform = Transform.fit(frame[history], clicked[history], read, settings.features)
-        inputs[kind] = TrainingInput(transform, transform.transform_frame(frame[training]).values)
+    for kind in kinds:
+        columns = estimator(kind).columns(schema)
+        if columns not in made:
+            transform = Transform.fit(frame[history], clicked[history], columns, settings.features)
+            made[columns] = TrainingInput(transform, transform.transform_frame(frame[training]).values)
+        inputs[kind] = made[columns]
     return Prepared(schema, data_digest, inputs, clicked[training], frame[evaluation], clicked[evaluation])
 
 

@@ -2,19 +2,21 @@
 
 Clicks are rare, so most non-clicks are dropped before training; that multiplies the odds by a known factor, which
 `Scorer` divides out again (He et al., *Practical Lessons from Predicting Clicks on Ads at Facebook*, 2014, §6.3).
-Each kind of estimator has a module of its own, so that serving one imports nothing of the others.
+Each kind of estimator is a module of `perch.workload.estimators`, so that serving one imports nothing of the others.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import ClassVar, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perch.errors import ModelError
-from perch.workload.features import Columns, Floats, Transform
+from perch.workload import estimators
+from perch.workload.features import Columns, FeatureColumns, Floats, Transform
 from perch.workload.schema import Schema
 
 
@@ -22,10 +24,15 @@ class Estimator(Protocol):
     """A model of the click probability on the transform's features."""
 
     kind: ClassVar[str]
-    """Name of the family, as in the manifest."""
+    """Name of the family, as in the manifest: that of its module."""
 
     file: ClassVar[str]
     """Name of its file in the package."""
+
+    @staticmethod
+    def columns(schema: Schema) -> FeatureColumns:
+        """The columns of a log that this kind reads."""
+        ...
 
     @classmethod
     def fit(cls, values: Floats, clicked: NDArray[np.bool_], *, names: Sequence[str], seed: int) -> Self:
@@ -46,15 +53,26 @@ class Estimator(Protocol):
         ...
 
 
-_ESTIMATORS = {"logistic": ("perch.workload.logistic", "Logistic"), "lightgbm": ("perch.workload.trees", "Trees")}
+def kinds() -> list[str]:
+    """Every kind of model there is, in the order of the alphabet: the modules of `perch.workload.estimators`."""
+    return sorted(module.name for module in iter_modules(estimators.__path__))
 
 
 def estimator(kind: str) -> type[Estimator]:
-    """The class of a kind of model. Raises `ModelError` when there is no such kind."""
-    if kind not in _ESTIMATORS:
-        raise ModelError(f"there is no kind of model {kind!r}: choose one of {', '.join(_ESTIMATORS)}")
-    module, name = _ESTIMATORS[kind]
-    return cast("type[Estimator]", getattr(import_module(module), name))
+    """The class of a kind of model: `Model` in the kind's module. Nothing but a module of that folder is imported.
+
+    Raises:
+        ModelError: There is no such kind, or it needs a library that is not installed here.
+    """
+    if kind not in kinds():
+        raise ModelError(f"there is no kind of model {kind!r}: choose one of {', '.join(kinds())}")
+    try:
+        module = import_module(f"{estimators.__name__}.{kind}")
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"a model of kind {kind} needs {error.name}, which is not installed here: install it"
+        ) from error
+    return cast("type[Estimator]", module.Model)
 
 
 @dataclass(frozen=True, slots=True)

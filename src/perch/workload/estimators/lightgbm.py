@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perch.errors import ModelError
-from perch.workload.features import Floats
+from perch.workload.features import FeatureColumns, Floats
+from perch.workload.schema import Schema
 
 
-class Trees:
+class Model:
     """Gradient-boosted trees by LightGBM: the challenger. Small enough to score a slate well within a millisecond."""
 
     kind: ClassVar[str] = "lightgbm"
@@ -19,6 +20,11 @@ class Trees:
 
     def __init__(self, booster: lgb.Booster) -> None:
         self._booster = booster
+
+    @staticmethod
+    def columns(schema: Schema) -> FeatureColumns:
+        """Every input and cross."""
+        return FeatureColumns(schema.numeric, schema.categorical, schema.crosses)
 
     @classmethod
     def fit(cls, values: Floats, clicked: NDArray[np.bool_], *, names: Sequence[str], seed: int) -> Self:

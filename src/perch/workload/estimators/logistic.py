@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from perch.errors import ModelError
-from perch.workload.features import Floats
+from perch.workload.features import FeatureColumns, Floats
+from perch.workload.schema import Schema
 
 
-class Logistic:
+class Model:
     """Logistic regression: the baseline. Two parameters for each column that it reads."""
 
     kind: ClassVar[str] = "logistic"
@@ -29,6 +30,11 @@ class Logistic:
         self._regression = regression
         self._weights: Floats = regression.coef_[0]
         self._intercept = float(regression.intercept_[0])
+
+    @staticmethod
+    def columns(schema: Schema) -> FeatureColumns:
+        """The few columns that the schema names for the baseline."""
+        return FeatureColumns(categorical=schema.baseline)
 
     @classmethod
     def fit(cls, values: Floats, clicked: NDArray[np.bool_], *, names: Sequence[str], seed: int) -> Self:  # noqa: ARG003
