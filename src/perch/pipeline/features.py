@@ -29,7 +29,14 @@ class TrainingInput:
 
     transform: Transform
     values: Floats
-    """Shape (training rows, features)."""
+    """Shape (sampled rows, features): all clicks of the training window, and a share of its other rows. May be a mapped
+    file: who reads it in slices never holds it all."""
+
+    clicked: Bools
+    """Shape (sampled rows)."""
+
+    keep_rate: float
+    """Share of the non-clicks that are among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +74,23 @@ def prepare(
             raise DataError(
                 f"the {name} window ({len(clicked[window])} rows) holds no clicks, or nothing else: use a longer log"
             )
+    kept = sample(np.random.default_rng([settings.seed, 1]), clicked[training], settings.keep_rate)
+    sampled, sampled_clicked = frame[training][kept], clicked[training][kept]
     made: dict[FeatureColumns, TrainingInput] = {}
     inputs = {}
     for kind in kinds:
         columns = estimator(kind).columns(schema)
         if columns not in made:
             transform = Transform.fit(frame[history], clicked[history], columns, settings.features)
-            made[columns] = TrainingInput(transform, transform.transform_frame(frame[training]).values)
+            values = transform.transform_frame(sampled).values
+            made[columns] = TrainingInput(transform, values, sampled_clicked, settings.keep_rate)
         inputs[kind] = made[columns]
     return Prepared(schema, data_digest, inputs, clicked[training], frame[evaluation], clicked[evaluation])
+
+
+def sample(rng: np.random.Generator, clicked: Bools, keep_rate: float) -> Bools:
+    """Which rows a model learns from: all clicks, and each other row with the chance `keep_rate`."""
+    return np.asarray(clicked | (rng.random(len(clicked)) < keep_rate))
 
 
 def mature(frame: pd.DataFrame, schema: Schema, window_s: float) -> tuple[pd.DataFrame, Bools]:

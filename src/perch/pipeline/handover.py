@@ -98,18 +98,25 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 
 def _input_facts(one: TrainingInput) -> dict[str, Any]:
-    return {"columns": asdict(one.transform.columns), "settings": asdict(one.transform.settings)}
+    transform = one.transform
+    return {"columns": asdict(transform.columns), "settings": asdict(transform.settings), "keep_rate": one.keep_rate}
 
 
 def _arrays(one: TrainingInput) -> dict[str, NDArray[Any]]:
-    return {"values": one.values, "impressions": one.transform.impressions, "clicks": one.transform.clicks}
+    table = one.transform
+    return {
+        "values": one.values,
+        "clicked": one.clicked,
+        "impressions": table.impressions,
+        "clicks": table.clicks,
+    }
 
 
 def _input(folder: Path, told: Mapping[str, Any]) -> TrainingInput:
     columns = TypeAdapter(FeatureColumns).validate_python(told["columns"])
     settings = FeatureSettings(**told["settings"])
     transform = Transform(columns, settings, _array(folder, "impressions"), _array(folder, "clicks"))
-    return TrainingInput(transform, _array(folder, "values"))
+    return TrainingInput(transform, _array(folder, "values"), _array(folder, "clicked"), told["keep_rate"])
 
 
 def _schema(told: Mapping[str, Any]) -> Schema:
