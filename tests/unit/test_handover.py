@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from perch.errors import DataError
@@ -46,6 +47,7 @@ def test_a_model_that_learns_from_what_came_back_is_the_same_to_the_last_byte(pr
         package = tmp_path / str(number)
         digests.append(write_package(package, scorer, score_histogram=evaluation.score_histogram))
     assert digests[0] == digests[1]
+    pd.testing.assert_frame_equal(back.training_sample, prepared.training_sample.reset_index(drop=True))
 
 
 def test_an_evaluation_comes_back(prepared, tmp_path):

@@ -1,14 +1,12 @@
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from perch.errors import DataError
-from perch.pipeline.features import mature, prepare
+from perch.pipeline.features import mature, prepare, spread
 from perch.pipeline.settings import PipelineSettings
-from perch.workload import estimators
 from perch.workload.schema import Schema
 
 SCHEMA = Schema(numeric=(), categorical=("site",), baseline=("site",), label_time="click_time")
@@ -82,6 +80,15 @@ def test_the_feature_table_counts_history_only():
     assert table.clicks.sum() == make_log()["click"][:45].sum()
 
 
+def test_what_was_used_is_told_and_a_sample_of_it_kept():
+    prepared = prepare(make_log(), SCHEMA, PipelineSettings(attribution_window_s=100, keep_rate=1), data_digest="")
+    assert (prepared.data_from_s, prepared.data_to_s, prepared.data_rows) == (0, 890, 90)
+    inputs = prepared.inputs["lightgbm"]
+    rows = spread(len(inputs.values), len(prepared.training_sample))
+    again = inputs.transform.transform_frame(prepared.training_sample).values
+    np.testing.assert_array_equal(again, inputs.values[rows])
+
+
 def test_rows_of_equal_time_are_never_split_between_windows():
     log = make_log(step_s=0)
     log["time"] = np.repeat([0.0, 3_600, 7_200, 10_800], 25)
@@ -89,7 +96,10 @@ def test_rows_of_equal_time_are_never_split_between_windows():
     assert set(prepared.evaluation["time"]) == {10_800}
 
 
-@pytest.mark.parametrize(("window", "rows"), [("training", slice(30, 80)), ("evaluation", slice(80, 100))])
+@pytest.mark.parametrize(
+    ("window", "rows"),
+    [("history", slice(0, 30)), ("training", slice(30, 80)), ("evaluation", slice(80, 100))],
+)
 def test_a_window_without_clicks_is_an_error_that_names_it(window, rows):
     log = make_log()
     log.loc[log.index[rows], ["click", "click_time"]] = [0, np.nan]
@@ -97,11 +107,8 @@ def test_a_window_without_clicks_is_an_error_that_names_it(window, rows):
         prepare(log, SCHEMA, PipelineSettings(attribution_window_s=6), data_digest="")
 
 
-def test_kinds_that_read_the_same_columns_share_one_matrix(tmp_path, monkeypatch):
-    further = Path(estimators.__file__).with_name("lightgbm.py").read_text()
-    (tmp_path / "second.py").write_text(further)
-    monkeypatch.setattr(estimators, "__path__", [*estimators.__path__, str(tmp_path)])
-    kinds = ("lightgbm", "second", "logistic")
+def test_kinds_that_read_the_same_columns_share_one_matrix():
+    kinds = ("lightgbm", "wide", "logistic")
     prepared = prepare(make_log(), SCHEMA, PipelineSettings(attribution_window_s=6), data_digest="", kinds=kinds)
     assert tuple(prepared.inputs) == kinds
-    assert prepared.inputs["lightgbm"] is prepared.inputs["second"]
+    assert prepared.inputs["lightgbm"] is prepared.inputs["wide"]

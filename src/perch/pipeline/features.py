@@ -22,6 +22,9 @@ Bools = NDArray[np.bool_]
 BASELINE_KIND = "logistic"
 CHALLENGER_KIND = "lightgbm"
 
+_SAMPLE = 500
+"""Rows kept of what models learn from."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingInput:
@@ -51,6 +54,23 @@ class Prepared:
     training_clicked: Bools
     evaluation: pd.DataFrame
     evaluation_clicked: Bools
+    training_sample: pd.DataFrame
+    """A few of the rows that models learn from, as they were logged: `spread` says which rows of the inputs they are.
+    Empty where nobody kept any."""
+
+    data_from_s: float
+    """Time of the oldest row that is used, as the log has it."""
+
+    data_to_s: float
+    """Time of the youngest one."""
+
+    data_rows: int
+    """Rows that are used: those whose label can no longer change."""
+
+
+def spread(rows: int, sample: int) -> NDArray[np.intp]:
+    """The rows, of `rows`, that a sample of so many consists of: evenly spread over all of them."""
+    return np.linspace(0, rows, sample, endpoint=False).astype(np.intp)
 
 
 def prepare(
@@ -69,7 +89,7 @@ def prepare(
     """
     frame, clicked = mature(frame, schema, settings.attribution_window_s)
     history, training, evaluation = _windows(frame[schema.time].to_numpy(), settings)
-    for name, window in (("training", training), ("evaluation", evaluation)):
+    for name, window in (("history", history), ("training", training), ("evaluation", evaluation)):
         if not 0 < clicked[window].sum() < len(clicked[window]):
             raise DataError(
                 f"the {name} window ({len(clicked[window])} rows) holds no clicks, or nothing else: use a longer log"
@@ -85,7 +105,19 @@ def prepare(
             values = transform.transform_frame(sampled).values
             made[columns] = TrainingInput(transform, values, sampled_clicked, settings.keep_rate)
         inputs[kind] = made[columns]
-    return Prepared(schema, data_digest, inputs, clicked[training], frame[evaluation], clicked[evaluation])
+    time_s = frame[schema.time].to_numpy()
+    return Prepared(
+        schema,
+        data_digest,
+        inputs,
+        clicked[training],
+        frame[evaluation],
+        clicked[evaluation],
+        training_sample=sampled.iloc[spread(len(sampled), min(_SAMPLE, len(sampled)))],
+        data_from_s=float(time_s[0]),
+        data_to_s=float(time_s[-1]),
+        data_rows=len(frame),
+    )
 
 
 def sample(rng: np.random.Generator, clicked: Bools, keep_rate: float) -> Bools:

@@ -25,7 +25,7 @@ from perch.workload.metrics import Interval
 from perch.workload.schema import Schema
 
 _FACTS = "facts.json"
-_ROWS = "evaluation.arrow"
+_FRAMES = ("evaluation", "training_sample")
 _LOSSES = "losses"
 
 _SLICES = TypeAdapter(dict[str, SliceEvaluation])
@@ -50,7 +50,9 @@ def write_prepared(folder: Path, prepared: Prepared) -> None:
     _write_facts(folder, {**scalars, "schema": asdict(prepared.schema), "inputs": inputs})
     _write_array(folder, "training_clicked", prepared.training_clicked)
     _write_array(folder, "evaluation_clicked", prepared.evaluation_clicked)
-    feather.write_feather(pa.Table.from_pandas(prepared.evaluation, preserve_index=False), str(folder / _ROWS))
+    for name in _FRAMES:
+        rows = pa.Table.from_pandas(getattr(prepared, name), preserve_index=False)
+        feather.write_feather(rows, str(folder / f"{name}.arrow"))
     for kind, one in prepared.inputs.items():
         (folder / kind).mkdir()
         for name, array in _arrays(one).items():
@@ -67,8 +69,8 @@ def read_prepared(folder: Path) -> Prepared:
             "schema": _schema(facts["schema"]),
             "inputs": inputs,
             "training_clicked": _array(folder, "training_clicked"),
-            "evaluation": feather.read_table(str(folder / _ROWS)).to_pandas(),
             "evaluation_clicked": _array(folder, "evaluation_clicked"),
+            **{name: feather.read_table(str(folder / f"{name}.arrow")).to_pandas() for name in _FRAMES},
         }
     )
 
