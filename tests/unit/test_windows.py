@@ -84,9 +84,9 @@ def test_what_was_used_is_told_and_a_sample_of_it_kept():
     prepared = prepare(make_log(), SCHEMA, PipelineSettings(attribution_window_s=100, keep_rate=1), data_digest="")
     assert (prepared.data_from_s, prepared.data_to_s, prepared.data_rows) == (0, 890, 90)
     inputs = prepared.inputs["lightgbm"]
-    rows = spread(len(inputs.values), len(prepared.training_sample))
-    again = inputs.transform.transform_frame(prepared.training_sample).values
-    np.testing.assert_array_equal(again, inputs.values[rows])
+    rows = spread(len(inputs.clicked), len(prepared.training_sample))
+    again = inputs.transform.transform_frame(prepared.training_sample)
+    np.testing.assert_array_equal(again.values, np.take(inputs.values, rows, axis=0))
 
 
 def test_rows_of_equal_time_are_never_split_between_windows():

@@ -102,8 +102,8 @@ def prepare(
         columns = estimator(kind).columns(schema)
         if columns not in made:
             transform = Transform.fit(frame[history], clicked[history], columns, settings.features)
-            values = transform.transform_frame(sampled).values
-            made[columns] = TrainingInput(transform, values, sampled_clicked, settings.keep_rate)
+            matrix = transform.transform_frame(sampled)
+            made[columns] = TrainingInput(transform, matrix.values, sampled_clicked, settings.keep_rate)
         inputs[kind] = made[columns]
     time_s = frame[schema.time].to_numpy()
     return Prepared(
