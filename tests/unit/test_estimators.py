@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_every_kind_is_named_after_its_file():
     files = {path.stem for path in Path(estimators.__file__).parent.glob("*.py")} - {"__init__"}
-    assert set(kinds()) == files >= {"logistic", "lightgbm"}
+    assert set(kinds()) == files >= {"logistic", "lightgbm", "wide"}
     assert all(estimator(kind).kind == kind for kind in kinds())
 
 
@@ -46,9 +46,44 @@ def test_a_further_kind_is_one_file(folder, tmp_path):
     assert loaded.predict(values).tobytes() == scorer.predict(values).tobytes()
 
 
+def test_wide_takes_the_mean_for_a_missing_number():
+    rng = np.random.default_rng(0)
+    values = np.stack([rng.normal(5, 2, 4_000), rng.normal(size=4_000), np.full(4_000, 3.0)], axis=1)
+    clicked = rng.random(4_000) < 1 / (1 + np.exp(2 - (values[:, 0] - 5)))
+    values[::10, 1], mean = np.nan, values[:, 0].mean()
+    fitted = estimator("wide").fit(values, clicked, names=["a", "b", "c"], seed=0)
+    missing, average, high = fitted.predict(np.array([[np.nan, 0, 3], [mean, 0, 3], [9, 0, 3]], np.float64))
+    assert missing == pytest.approx(average)
+    assert high > 3 * average
+
+
+def test_wide_learns_the_log_odds_that_made_the_clicks():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(200_000, 2)) * [1, 50]
+    true = 1 / (1 + np.exp(1 - values @ [0.5, 0.02]))
+    fitted = estimator("wide").fit(values, rng.random(200_000) < true, names=["a", "b"], seed=0)
+    np.testing.assert_allclose(fitted.predict(values[:1_000]), true[:1_000], atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[]",
+        b"{}",
+        b"\xff",
+        b'{"weights": 1, "fill": 1, "intercept": 0}',
+        b'{"weights": [1], "fill": [], "intercept": 0}',
+        b'{"weights": [NaN], "fill": [0], "intercept": 0}',
+    ],
+)
+def test_weights_that_cannot_score_are_refused(content):
+    with pytest.raises(ModelError, match="register it again"):
+        estimator("wide").from_bytes(content)
+
+
 @pytest.mark.parametrize("kind", ["oracle", "os", "..model", "__init__", "logistic.Model", ""])
 def test_only_a_file_of_the_folder_is_imported(kind):
-    with pytest.raises(ModelError, match=r"there is no kind of model .*: choose one of .*lightgbm.*logistic"):
+    with pytest.raises(ModelError, match=r"there is no kind of model .*: choose one of .*lightgbm.*logistic.*wide"):
         estimator(kind)
 
 
@@ -58,7 +93,7 @@ def test_a_kind_whose_library_is_not_installed_says_which(folder):
         estimator("forest_for_test")
 
 
-@pytest.mark.parametrize("kind", ["logistic", "lightgbm"])
+@pytest.mark.parametrize("kind", ["logistic", "lightgbm", "wide"])
 def test_a_server_imports_the_kind_that_it_serves_and_no_other(kind):
     code = (
         f"import sys; from perch.workload.model import estimator; estimator({kind!r}); "

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from perch.errors import ModelError
-from perch.workload.features import FeatureColumns, FeatureSettings, Transform
-from perch.workload.model import Scorer, estimator
+from perch.workload.features import FeatureSettings, Transform
+from perch.workload.model import Scorer, estimator, kinds
 from perch.workload.package import (
     check_package,
     ensure_package,
@@ -30,14 +30,14 @@ def make_scorer(kind, *, keep_rate=0.5, seed=1):
     frame = pd.DataFrame({"x": rng.normal(size=4_000), "c": rng.integers(0, 9, 4_000).astype(str)})
     frame["c"] = "k" + frame["c"]
     clicked = rng.random(4_000) < 0.1 + 0.2 * (frame["c"] == "k1").to_numpy()
-    columns = FeatureColumns(("x",) if kind == "lightgbm" else (), ("c",))
+    columns = estimator(kind).columns(SCHEMA)
     transform = Transform.fit(frame[:2_000], clicked[:2_000], columns, FeatureSettings(bits=8))
     values = transform.transform_frame(frame[2_000:]).values
     model = estimator(kind).fit(values, clicked[2_000:], names=transform.names, seed=seed)
     return Scorer(SCHEMA, transform, model, keep_rate)
 
 
-@pytest.fixture(params=["logistic", "lightgbm"])
+@pytest.fixture(params=kinds())
 def scorer(request):
     return make_scorer(request.param)
 
@@ -62,7 +62,7 @@ def test_scores_are_probabilities_one_a_row(scorer):
     assert ((scores > 0) & (scores < 1)).all()
 
 
-@pytest.mark.parametrize("kind", ["logistic", "lightgbm"])
+@pytest.mark.parametrize("kind", kinds())
 def test_training_twice_gives_the_same_digest(kind, tmp_path):
     digests = {write_package(tmp_path / str(i), make_scorer(kind), score_histogram=(1,)) for i in range(2)}
     assert len(digests) == 1
@@ -140,7 +140,7 @@ def test_a_manifest_that_is_no_json_is_refused(package):
         read_manifest(package)
 
 
-@pytest.mark.parametrize("kind", ["logistic", "lightgbm"])
+@pytest.mark.parametrize("kind", kinds())
 def test_bytes_that_are_no_model_are_refused(kind):
     with pytest.raises(ModelError, match="register it again"):
         estimator(kind).from_bytes(b"not a model")
