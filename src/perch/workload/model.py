@@ -34,6 +34,11 @@ class Estimator(Protocol):
         """The columns of a log that this kind reads."""
         ...
 
+    @staticmethod
+    def bytes_per_row(features: int) -> int:
+        """Memory that `fit` takes for each row, beside the values themselves, which may lie in a mapped file."""
+        ...
+
     @classmethod
     def fit(cls, values: Floats, clicked: NDArray[np.bool_], *, names: Sequence[str], seed: int) -> Self:
         """Learn from `values` (rows, features). The same arguments give the same model."""

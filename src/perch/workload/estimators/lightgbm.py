@@ -26,6 +26,11 @@ class Model:
         """Every input and cross."""
         return FeatureColumns(schema.numeric, schema.categorical, schema.crosses)
 
+    @staticmethod
+    def bytes_per_row(features: int) -> int:
+        """A byte for the bin of each feature; label, score, gradient, curvature and the leaf's row numbers."""
+        return features + 48
+
     @classmethod
     def fit(cls, values: Floats, clicked: NDArray[np.bool_], *, names: Sequence[str], seed: int) -> Self:
         """Fit 100 trees of up to 31 leaves. One thread and row-wise histograms make it reproducible."""
