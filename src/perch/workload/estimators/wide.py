@@ -31,6 +31,11 @@ class Model:
         """Every input and cross."""
         return FeatureColumns(schema.numeric, schema.categorical, schema.crosses)
 
+    @staticmethod
+    def bytes_per_row(features: int) -> int:
+        """Filled, centred and divided copies of the values, and what the solver keeps for each row."""
+        return 4 * 8 * features + 64
+
     @classmethod
     def fit(cls, values: Floats, clicked: NDArray[np.bool_], *, names: Sequence[str], seed: int) -> Self:  # noqa: ARG003
         """Fit standardised features by L-BFGS, which is deterministic and needs no seed."""
