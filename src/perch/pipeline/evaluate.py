@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from perch.errors import ModelError
 from perch.pipeline.features import Bools, Prepared
@@ -17,6 +18,7 @@ from perch.workload.schema import Schema
 
 _MAX_SLICE_VALUES = 10
 _CALLED_SHARE = 0.05
+_SCORED_ROWS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,13 @@ def evaluate(scorer: Scorer, prepared: Prepared, settings: PipelineSettings) -> 
     """
     frame, clicked = prepared.evaluation, prepared.evaluation_clicked
     check_inputs(scorer.schema, prepared)
-    probability = scorer.predict(scorer.transform.transform_frame(frame).values)
+    probability = _scores(scorer, frame)
     losses = metrics.log_losses(clicked, probability)
     parts = {"": np.ones(len(clicked), np.bool_), **dict(slice_rows(prepared))}
-    sums = _slice_sums(parts, losses, probability, clicked, settings)
-    judged = {name: _slice(sums[i], rows, losses, probability, clicked) for i, (name, rows) in enumerate(parts.items())}
+    facts = np.stack([np.ones(len(losses)), losses, probability, clicked], axis=1)
+    judged = {
+        name: _slice(_sums(facts, rows, settings), rows, losses, probability, clicked) for name, rows in parts.items()
+    }
     whole = judged.pop("")
     return Evaluation(
         losses=losses,
@@ -100,14 +104,15 @@ def slice_rows(prepared: Prepared) -> Iterator[tuple[str, Bools]]:
         yield from ((key, rows) for key, rows in groups.items() if prepared.evaluation_clicked[rows].any())
 
 
-def _slice_sums(
-    parts: dict[str, Bools], losses: Floats, probability: Floats, clicked: Bools, settings: PipelineSettings
-) -> Floats:
-    """Resampled sums of rows, losses, predicted and real clicks; shape (slices, 4, resamples)."""
-    facts = np.stack([np.ones(len(losses)), losses, probability, clicked])
-    columns = np.concatenate([facts * rows for rows in parts.values()]).T
-    sums = metrics.bootstrap_sums(columns, resamples=settings.resamples, seed=settings.seed)
-    return sums.T.reshape(len(parts), 4, -1)
+def _scores(scorer: Scorer, frame: pd.DataFrame) -> Floats:
+    """Scores of all rows. Features take ten times the memory of the rows, so they are made a few rows at a time."""
+    parts = (frame[start : start + _SCORED_ROWS] for start in range(0, len(frame), _SCORED_ROWS))
+    return np.concatenate([scorer.predict(scorer.transform.transform_frame(part).values) for part in parts])
+
+
+def _sums(facts: Floats, rows: Bools, settings: PipelineSettings) -> Floats:
+    """Resampled sums of a slice's rows, losses, predicted and real clicks; shape (4, resamples)."""
+    return metrics.bootstrap_sums(facts * rows[:, None], resamples=settings.resamples, seed=settings.seed).T
 
 
 def _slice(sums: Floats, rows: Bools, losses: Floats, probability: Floats, clicked: Bools) -> SliceEvaluation:

@@ -90,10 +90,7 @@ def prepare(
     frame, clicked = mature(frame, schema, settings.attribution_window_s)
     history, training, evaluation = _windows(frame[schema.time].to_numpy(), settings)
     for name, window in (("history", history), ("training", training), ("evaluation", evaluation)):
-        if not 0 < clicked[window].sum() < len(clicked[window]):
-            raise DataError(
-                f"the {name} window ({len(clicked[window])} rows) holds no clicks, or nothing else: use a longer log"
-            )
+        check_clicks(name, len(clicked[window]), int(clicked[window].sum()))
     kept = sample(np.random.default_rng([settings.seed, 1]), clicked[training], settings.keep_rate)
     sampled, sampled_clicked = frame[training][kept], clicked[training][kept]
     made: dict[FeatureColumns, TrainingInput] = {}
@@ -132,24 +129,41 @@ def mature(frame: pd.DataFrame, schema: Schema, window_s: float) -> tuple[pd.Dat
         DataError: All rows are too young, or most clicks come after the window.
     """
     frame = frame.sort_values(schema.time, kind="stable", ignore_index=True)
-    clicked = frame[schema.label].to_numpy() == 1
+    clicked = clicks_in_window(frame, schema, window_s)
     if schema.label_time is None:
         return frame, clicked
     time_s = frame[schema.time].to_numpy()
     old_enough = int(np.searchsorted(time_s, time_s[-1] - window_s, side="right"))
-    if not old_enough:
+    check_matured(old_enough, int((frame[schema.label] == 1).sum()), int(clicked.sum()), schema, window_s)
+    return frame[:old_enough], clicked[:old_enough]
+
+
+def clicks_in_window(frame: pd.DataFrame, schema: Schema, window_s: float) -> Bools:
+    """Which rows were clicked within the attribution window. They may be younger than it, and be clicked yet."""
+    clicked = frame[schema.label].to_numpy() == 1
+    if schema.label_time is None:
+        return np.asarray(clicked)
+    return np.asarray(clicked & (frame[schema.label_time].to_numpy() - frame[schema.time].to_numpy() <= window_s))
+
+
+def check_matured(rows: int, clicks: int, in_window: int, schema: Schema, window_s: float) -> None:
+    """Check that some rows are old enough, and that clicks come within the window; raises `DataError` if not."""
+    if not rows:
         raise DataError(
             f"every row is younger than the attribution window of {window_s / 3600:.1f} h: use a longer log, "
             f"with {schema.time} in seconds"
         )
-    in_window = clicked & (frame[schema.label_time].to_numpy() - time_s <= window_s)
-    if in_window.sum() < clicked.sum() / 2:
+    if in_window < clicks / 2:
         raise DataError(
-            f"of {clicked.sum():,} clicks only {in_window.sum():,} come within the attribution window of "
-            f"{window_s:,g} s: give {schema.time} and {schema.label_time} in seconds, or declare a longer "
-            "attributionWindowS"
+            f"of {clicks:,} clicks only {in_window:,} come within the attribution window of {window_s:,g} s: give "
+            f"{schema.time} and {schema.label_time} in seconds, or declare a longer attributionWindowS"
         )
-    return frame[:old_enough], in_window[:old_enough]
+
+
+def check_clicks(name: str, rows: int, clicks: int) -> None:
+    """Check that a window has clicks and other rows; raises `DataError` if not."""
+    if not 0 < clicks < rows:
+        raise DataError(f"the {name} window ({rows} rows) holds no clicks, or nothing else: use a longer log")
 
 
 def _windows(time_s: Floats, settings: PipelineSettings) -> tuple[slice, slice, slice]:

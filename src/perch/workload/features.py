@@ -122,13 +122,9 @@ class Transform:
         cls, history: "pd.DataFrame", clicked: NDArray[np.bool_], columns: FeatureColumns, settings: FeatureSettings
     ) -> Self:
         """Count the table over the history's rows, all of which lie before the first training row."""
-        slots = _frame_slots(history, columns, _slots(columns, settings))
-        size = (1 << settings.bits) + len(slots)
-        impressions, clicks = np.zeros(size, np.int64), np.zeros(size, np.int64)
-        for column in slots:
-            impressions += np.bincount(column, minlength=size)
-            clicks += np.bincount(column[clicked], minlength=size)
-        return cls(columns, settings, impressions, clicks)
+        table = Table(columns, settings)
+        table.count(history, clicked)
+        return cls(columns, settings, table.impressions, table.clicks)
 
     @property
     def names(self) -> list[str]:
@@ -164,6 +160,23 @@ class Transform:
             missing={name: count for name, count in zip(inputs, missing, strict=True) if count},
             unseen={name: count for name, count in zip(self.columns.categorical, unseen, strict=True) if count},
         )
+
+
+class Table:
+    """Impressions and clicks by slot, counted from as many frames as there are."""
+
+    def __init__(self, columns: FeatureColumns, settings: FeatureSettings, *, onto: Transform | None = None) -> None:
+        """Begin with an empty table, or go on with the one of `onto`, which has the same columns and settings."""
+        self._columns, self._slots = columns, _slots(columns, settings)
+        size = (1 << settings.bits) + len(self._slots)
+        self.impressions = np.zeros(size, np.int64) if onto is None else onto.impressions.copy()
+        self.clicks = np.zeros(size, np.int64) if onto is None else onto.clicks.copy()
+
+    def count(self, history: "pd.DataFrame", clicked: NDArray[np.bool_]) -> None:
+        """Count further rows."""
+        for column in _frame_slots(history, self._columns, self._slots):
+            self.impressions += np.bincount(column, minlength=len(self.impressions))
+            self.clicks += np.bincount(column[clicked], minlength=len(self.clicks))
 
 
 def _slots(columns: FeatureColumns, settings: FeatureSettings) -> list[_Slots]:
