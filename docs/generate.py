@@ -40,6 +40,8 @@ _UNITS = {
     "S": "s",
     "rps": "requests/s",
     "harmBudget": "responses",
+    "Clicks": "clicks",
+    "stalenessPrice": "clicks",
     **dict.fromkeys(("Weight", "Share", "Rate", "HoldBack", "Loss", "margin", "HarmBound"), "share"),
     **dict.fromkeys(("Ratio", "Odds"), "times"),
     **dict.fromkeys(("alpha", "beta", "Alpha"), "probability"),

@@ -1,6 +1,7 @@
-"""What a rollout is allowed to risk: the service level objective and the policy, with their defaults.
+"""What a rollout is allowed to risk, and what keeping a model fresh may cost: policies with their defaults.
 
-The figures are argued in `docs/explanation/decisions.md`. Times are in seconds, shares in 0 to 1.
+The figures are argued in `docs/explanation/decisions.md` and `docs/how-to/keep-a-model-fresh.md`. Times are in seconds,
+shares in 0 to 1.
 """
 
 from dataclasses import dataclass, fields
@@ -32,11 +33,17 @@ _INTERVALS = {
     "warm_up_requests": (0, 10_000),
     "settling_s": (0.0, 300.0),
     "rollback_limit": (1, 1_000),
+    "cool_down_s": (60.0, 2_592_000.0),
+    "staleness_limit_s": (3_600.0, 31_536_000.0),
+    "runs_per_day": (1, 100),
+    "tolerated_decay": (1.0, 10.0),
+    "decay_quiet_s": (3_600.0, 1e9),
+    "drift_limit": (0.01, 100.0),
 }
 _UNBOUNDED = (0.0, 1e9)
 
 
-def _check_intervals(settings: "Slo | Policy") -> None:
+def _check_intervals(settings: "Slo | Policy | FreshnessPolicy") -> None:
     for field in fields(settings):
         value = getattr(settings, field.name)
         low, high = _INTERVALS.get(field.name, _UNBOUNDED)
@@ -210,3 +217,44 @@ class Policy:
         _check_intervals(self)
         if self.start_weight > self.max_weight:
             raise ValueError(f"start_weight ({self.start_weight:g}) is above max_weight ({self.max_weight:g})")
+
+
+@dataclass(frozen=True, slots=True)
+class FreshnessPolicy:
+    """When a model is trained anew. What staleness costs and what a run costs are both told in clicks."""
+
+    automatic: bool = False
+    """Whether runs are started by themselves; without it, they are only proposed, and a person starts them."""
+
+    run_price_clicks: float = 10.0
+    """What a run costs, with the rollout that follows it, in clicks. As soon as waiting has cost as many, a run is
+    started: waiting less would pay for runs, waiting longer for staleness."""
+
+    staleness_price: float = 0.01
+    """Clicks in a thousand impressions that each hour of a model's age costs, as long as nobody has measured it:
+    `perch freshness --backtest` does."""
+
+    staleness_limit_s: float = 604_800.0
+    """A model that is older than this is trained anew whatever it costs."""
+
+    cool_down_s: float = 7_200.0
+    """Shortest time between the starts of two runs. It doubles with each run in a row that fails or is refused, up to
+    a day. Only a person may insist."""
+
+    runs_per_day: int = 4
+    """Runs that may be started in a day. Those that are not started are saved up, for one day at most."""
+
+    tolerated_decay: float = 1.1
+    """Clicks for each predicted click may become this many times more, or fewer, than they were when the version was
+    new, before it counts as decay."""
+
+    decay_quiet_s: float = 2_592_000.0
+    """Wanted mean time between false alarms of decay."""
+
+    drift_limit: float = 0.25
+    """Population stability index of the scores, against those of the version's first hour, above which they have
+    drifted."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant; raises `ValueError`."""
+        _check_intervals(self)

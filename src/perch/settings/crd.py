@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from pydantic.alias_generators import to_camel
 
-from perch.core.policy import _INTERVALS, _UNBOUNDED, Policy, Slo
+from perch.core.policy import _INTERVALS, _UNBOUNDED, FreshnessPolicy, Policy, Slo
 from perch.settings.schema import API_VERSION, Metadata, ModelService, Spec
 from perch.settings.status import ModelServiceStatus
 
@@ -212,7 +212,11 @@ def _bounds(section: str) -> Mapping[str, Schema]:
     return {to_camel(name): {"minimum": low, "maximum": high} for name, (low, high) in intervals.items()}
 
 
-_OF_THE_CORE: Mapping[str, type[Policy | Slo]] = {"Policy": Policy, "Slo": Slo}
+_OF_THE_CORE: Mapping[str, type[Policy | Slo | FreshnessPolicy]] = {
+    "Policy": Policy,
+    "Slo": Slo,
+    "FreshnessPolicy": FreshnessPolicy,
+}
 
 
 if __name__ == "__main__":

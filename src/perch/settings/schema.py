@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
 
-from perch.core.policy import Policy, Slo
+from perch.core.policy import FreshnessPolicy, Policy, Slo
 from perch.errors import DeclarationError
 
 API_VERSION: Literal["perch.dev/v1alpha1"] = "perch.dev/v1alpha1"
@@ -103,6 +103,8 @@ class Training(Settings):
 
     seed: Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] = 0
     """Seed of everything random in training."""
+
+    freshness: FreshnessPolicy = FreshnessPolicy()
 
 
 class Spec(Settings):
