@@ -17,9 +17,9 @@ import pytest
 
 from perch.adapters.registry.mlflow import MlflowRegistry
 from perch.adapters.registry.port import Role
-from perch.pipeline.ingest import Source
 from perch.pipeline.run import train
 from perch.pipeline.settings import PipelineSettings
+from perch.pipeline.source import Source
 from perch.world.market import Market
 
 _FIGURES = pytest.StashKey[list[tuple[str, str]]]()

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from perch.adapters.registry.memory import MemoryRegistry
-from perch.pipeline.ingest import Source
 from perch.pipeline.run import challenge, train
 from perch.pipeline.settings import PipelineSettings
+from perch.pipeline.source import Source
 from perch.world.market import Market
 
 MODEL = "ad-clicks"

@@ -10,8 +10,9 @@ from perch.errors import DataError
 from perch.pipeline import handover
 from perch.pipeline.evaluate import evaluate
 from perch.pipeline.features import prepare
-from perch.pipeline.ingest import Source, ingest
+from perch.pipeline.ingest import ingest
 from perch.pipeline.settings import PipelineSettings
+from perch.pipeline.source import Source
 from perch.pipeline.train import fit
 from perch.workload.package import write_package
 from perch.world import Market

@@ -7,9 +7,10 @@ from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
 from perch.errors import DataError, ModelError, RegistryError
 from perch.pipeline.gate import GateVerdict
-from perch.pipeline.ingest import Source, ingest
+from perch.pipeline.ingest import ingest
 from perch.pipeline.run import challenge, train
 from perch.pipeline.settings import GateSettings, PipelineSettings
+from perch.pipeline.source import Source
 from perch.signals.names import grid
 from perch.workload.package import load_package, read_manifest
 from perch.workload.schema import AVAZU

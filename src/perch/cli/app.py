@@ -1,6 +1,5 @@
 """The verbs of `perch`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -45,7 +44,12 @@ def init(declaration: Declaration) -> None:
 def train(
     target: Target,
     declaration: Declaration,
-    data: Annotated[Path | None, typer.Option(help="Click log; without it a simulated market makes one.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Click log: a path, an http(s):// or an s3:// address. Without it a simulated market makes one."
+        ),
+    ] = None,
     data_format: Annotated[
         str | None,
         typer.Option("--format", help="Layout of --data: open-bandit, criteo, avazu or parquet, which is the default."),

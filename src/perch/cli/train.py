@@ -8,16 +8,16 @@ from perch.adapters.registry.port import Role
 from perch.cli.options import console
 from perch.cli.target import Target
 from perch.errors import UsageError
-from perch.pipeline.ingest import Source
 from perch.pipeline.run import TrainedModel, train
 from perch.pipeline.settings import PipelineSettings
+from perch.pipeline.source import Source
 from perch.settings import ModelService
 
 _SHOWN = ("log_loss", "auc", "pr_auc", "normalised_entropy", "calibration_ratio", "expected_calibration_error")
 
 
 def train_and_tell(
-    target: Target, declaration: ModelService, data: Path | None, data_format: str | None, seed: int
+    target: Target, declaration: ModelService, data: str | None, data_format: str | None, seed: int
 ) -> None:
     """Train on a click log, or on a simulated one, and print what came of it.
 

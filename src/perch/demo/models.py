@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perch.adapters.registry.port import ModelRegistry
-from perch.pipeline.ingest import Source
 from perch.pipeline.run import TrainedModel, challenge, train
 from perch.pipeline.settings import PipelineSettings
+from perch.pipeline.source import Source
 from perch.ui.record import StageRecord
 from perch.world.market import Market
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from perch.adapters.registry.port import ModelRegistry, ModelVersion, Role
@@ -15,9 +16,10 @@ from perch.errors import RegistryError
 from perch.pipeline.evaluate import Evaluation, check_inputs, evaluate
 from perch.pipeline.features import BASELINE_KIND, CHALLENGER_KIND, Prepared, prepare
 from perch.pipeline.gate import Gate, judge
-from perch.pipeline.ingest import Source, ingest
+from perch.pipeline.ingest import ingest
 from perch.pipeline.register import register
 from perch.pipeline.settings import PipelineSettings
+from perch.pipeline.source import Source
 from perch.pipeline.train import fit
 from perch.pipeline.validate import validate
 from perch.workload.model import Scorer
@@ -118,8 +120,8 @@ class _Run:
         self._settings, self._progress = settings, progress
 
     def prepare(self, source: Source) -> Prepared:
-        with self._stage("ingest", f"reading {source.path}") as took:
-            log = ingest(source, self._workdir)
+        with self._stage("ingest", f"reading {source}") as took:
+            log = ingest(source, self._workdir, partial(self._tell, "ingest"))
             took(log.rows)
         frame = log.load()
         with self._stage("validate", f"checking {log.rows:,} impressions") as took:
@@ -202,9 +204,12 @@ class _Run:
     @contextmanager
     def _stage(self, name: str, message: str) -> Iterator[Callable[[int], None]]:
         """Time a step; what it yields takes the number of rows, once it is known."""
-        if self._progress is not None:
-            self._progress(name, message)
+        self._tell(name, message)
         rows: list[int] = []
         start = time.perf_counter()
         yield rows.append
         self.stages.append(Stage(name, time.perf_counter() - start, sum(rows)))
+
+    def _tell(self, stage: str, message: str) -> None:
+        if self._progress is not None:
+            self._progress(stage, message)
