@@ -91,7 +91,8 @@ def prepare(
     history, training, evaluation = _windows(frame[schema.time].to_numpy(), settings)
     for name, window in (("history", history), ("training", training), ("evaluation", evaluation)):
         check_clicks(name, len(clicked[window]), int(clicked[window].sum()))
-    kept = sample(np.random.default_rng([settings.seed, 1]), clicked[training], settings.keep_rate)
+    drawn = sampling(settings).random(training.stop - training.start)
+    kept = clicked[training] | (drawn < settings.keep_rate)
     sampled, sampled_clicked = frame[training][kept], clicked[training][kept]
     made: dict[FeatureColumns, TrainingInput] = {}
     inputs = {}
@@ -117,9 +118,9 @@ def prepare(
     )
 
 
-def sample(rng: np.random.Generator, clicked: Bools, keep_rate: float) -> Bools:
-    """Which rows a model learns from: all clicks, and each other row with the chance `keep_rate`."""
-    return np.asarray(clicked | (rng.random(len(clicked)) < keep_rate))
+def sampling(settings: PipelineSettings) -> np.random.Generator:
+    """Draws a number for each training row in turn. A row without a click is kept where it is below the keep rate."""
+    return np.random.default_rng([settings.seed, 1])
 
 
 def mature(frame: pd.DataFrame, schema: Schema, window_s: float) -> tuple[pd.DataFrame, Bools]:

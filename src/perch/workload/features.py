@@ -48,6 +48,12 @@ class FeatureColumns:
     categorical: tuple[str, ...] = ()
     crosses: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def features(self) -> list[str]:
+        """Names of the features that are made of them, in the order of the matrix's columns."""
+        counted = [*self.categorical, *("_x_".join(pair) for pair in self.crosses)]
+        return [*self.numeric, *(f"{c}_log_odds" for c in counted), *(f"{c}_log_count" for c in counted)]
+
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
@@ -129,8 +135,7 @@ class Transform:
     @property
     def names(self) -> list[str]:
         """Names of the features, in the order of the matrix's columns."""
-        counted = [*self.columns.categorical, *("_x_".join(pair) for pair in self.columns.crosses)]
-        return [*self.columns.numeric, *(f"{c}_log_odds" for c in counted), *(f"{c}_log_count" for c in counted)]
+        return self.columns.features
 
     def transform(self, columns: Columns) -> Matrix:
         """The serving path: no pandas, no object arrays. `columns` may hold more than is read."""

@@ -12,6 +12,8 @@ from perch.world.requests import Click, SlateRequest
 from perch.world.settings import MarketSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
 
 START_S = 1_767_225_600
@@ -40,17 +42,20 @@ class Market:
         """
         import pandas as pd
 
+        return pd.concat(self.days(days, impressions), ignore_index=True)
+
+    def days(self, days: int, impressions: int) -> "Iterator[pd.DataFrame]":
+        """The same log a day at a time, for one that is too long to hold."""
+        import pandas as pd
+
         self._restart()
         rng = np.random.default_rng([self._seed, 1])
-        daily = np.diff(np.linspace(0, impressions, days + 1).astype(np.int64)).tolist()
-        parts = [self._log_day(rng, n) for n in daily]
-        log: dict[str, object] = {}
-        for name in parts[0].numbers:
-            log[name] = np.concatenate([part.numbers[name] for part in parts])
-        for name in parts[0].codes:
-            codes: Ints = np.concatenate([part.codes[name] for part in parts])
-            log[name] = pd.Categorical.from_codes(codes, pd.Index(self._names[name]))
-        return pd.DataFrame(log)
+        for n in np.diff(np.linspace(0, impressions, days + 1).astype(np.int64)).tolist():
+            day = self._log_day(rng, n)
+            coded = {
+                name: pd.Categorical.from_codes(codes, pd.Index(self._names[name])) for name, codes in day.codes.items()
+            }
+            yield pd.DataFrame({**day.numbers, **coded})
 
     def requests(self, n: int) -> list[SlateRequest]:
         """The next `n` live requests: the day after the log, its hours in random order.
