@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from perch.world.population import Ints, Reals, draw, draw_ads, draw_users, present, zipf
 from perch.world.settings import MarketSettings
-from perch.world.taste import Contexts, Taste, draw_taste, log_odds
+from perch.world.taste import Contexts, Taste, draw_taste, log_odds, tastes
 
 _HOURLY = np.array([3, 2, 1.5, 1, 1, 1.5, 3, 5, 6, 6, 6, 6.5, 7, 6.5, 6, 6, 6.5, 7, 8, 9, 9.5, 9, 7, 5])
 _DEVICE_SHARES = np.array([0.6, 0.3, 0.1])
@@ -32,7 +32,8 @@ class AuctionHouse:
         rng = np.random.default_rng([seed, 0])
         self.settings = settings
         self.users, self.ads = draw_users(rng, settings), draw_ads(rng, settings)
-        self._taste: Taste = draw_taste(rng, settings)
+        taste = draw_taste(rng, settings)
+        self._tastes = tastes(np.random.default_rng([seed, 3]), settings, taste) if settings.taste_drift else [taste]
         self._site_shares = zipf(settings.sites)
         self._intercept = 0.0
         self._intercept = self._balance(rng)
@@ -49,9 +50,12 @@ class AuctionHouse:
             position=draw(rng, _POSITION_SHARES, n),
         )
         candidates = draw(rng, self.ads.popularity[:ads], (n, self.settings.candidates))
-        odds = log_odds(self._taste, self.users, self.ads, contexts, candidates) + np.float32(self._intercept)
+        odds = log_odds(self._taste(day), self.users, self.ads, contexts, candidates) + np.float32(self._intercept)
         noise = np.exp(0.1 * rng.standard_normal(candidates.shape, np.float32))
         return Auctions(contexts, candidates, self.ads.bid[candidates] * noise, 1 / (1 + np.exp(-odds)))
+
+    def _taste(self, day: int) -> Taste:
+        return self._tastes[min(day, len(self._tastes) - 1)]
 
     def _balance(self, rng: np.random.Generator) -> float:
         """The constant at which the ads that win are clicked at the wanted rate, to a few percent of it."""

@@ -29,6 +29,9 @@ class MarketSettings:
     exploration: float = 0.1
     """Share of the auctions whose winner is drawn at random. It keeps the log from showing only what is known."""
 
+    taste_drift: float = 0.0
+    """Share of what people like that is another thing a day later, in variance: at 0 it never changes."""
+
     mean_ctr: float = 0.02
     """Click rate that the market is balanced at."""
 

@@ -19,6 +19,8 @@ POSITIONS = ("top", "side", "bottom")
 _DEVICE_EFFECT = np.array([0.15, -0.1, 0.0])
 _DEVICE_LOG_PRICE = np.array([2.4, 3.5, 3.0])  # cheap things sell on phones, dear ones on desktops
 _POSITION_EFFECT = np.array([0.35, -0.1, -0.45])
+_LOYALTY = 1.8  # to the category that a user likes best
+_FASHION = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,9 @@ class Taste:
 
     peak_hour: Reals
     """Hour of the day in which a category does best."""
+
+    fashion: Reals
+    """How much a category is in fashion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +58,29 @@ def draw_taste(rng: np.random.Generator, settings: MarketSettings) -> Taste:
     """Draw what people like."""
     categories = settings.categories
     return Taste(
-        interest=rng.normal(0, 0.3, (categories, categories)) + 1.8 * np.eye(categories),
+        interest=rng.normal(0, 0.3, (categories, categories)) + _LOYALTY * np.eye(categories),
         site=rng.normal(0, 0.35, (settings.sites, categories)),
         peak_hour=rng.uniform(0, 24, categories),
+        fashion=np.zeros(categories),
     )
+
+
+def tastes(rng: np.random.Generator, settings: MarketSettings, first: Taste) -> list[Taste]:
+    """What people like at the midnight before each day, when a share of it is drawn anew from day to day.
+
+    As much is liked and disliked on each day, only by others, elsewhere and at another hour; categories come into
+    fashion, and go out of it. What a user likes best stays.
+    """
+    kept, drawn = np.sqrt(1 - settings.taste_drift), np.sqrt(settings.taste_drift)
+    loyal = _LOYALTY * np.eye(settings.categories)
+    found = [first]
+    for _ in range(settings.horizon_days):
+        new, old = draw_taste(rng, settings), found[-1]
+        moved = kept * (old.interest - loyal) + drawn * (new.interest - loyal)
+        turned = np.where(rng.random(len(old.peak_hour)) < settings.taste_drift, new.peak_hour, old.peak_hour)
+        fashion = kept * old.fashion + drawn * rng.normal(0, _FASHION, settings.categories)
+        found.append(Taste(loyal + moved, kept * old.site + drawn * new.site, turned, fashion))
+    return found
 
 
 def log_odds(taste: Taste, users: Users, ads: Ads, contexts: Contexts, candidates: Ints) -> NDArray[np.float32]:
@@ -73,8 +97,9 @@ def log_odds(taste: Taste, users: Users, ads: Ads, contexts: Contexts, candidate
     candidate.
     """
     user = contexts.user
+    of_ad = ads.quality + _novelty(contexts.day - ads.birth_day) + taste.fashion[ads.category]
     tables = [
-        (taste.interest[:, ads.category] + ads.quality + _novelty(contexts.day - ads.birth_day), users.interest[user]),
+        (taste.interest[:, ads.category] + of_ad, users.interest[user]),
         (0.5 * taste.interest[:, ads.category], users.second_interest[user]),
         (taste.site[:, ads.category], contexts.site),
         (-0.5 * (np.log(ads.price) - _DEVICE_LOG_PRICE[:, None]) ** 2, contexts.device),
