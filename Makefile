@@ -18,7 +18,7 @@ export DO_NOT_TRACK := 1
 pytest = $(RUN)/pytest -q $(1) $(2) || $(RUN)/pytest -q --last-failed --last-failed-no-failures none $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train canary market loadtest break up down status test test-quick test-cluster lint types layers format bench-decisions bench-engine bench-operator images cluster-up cluster-down doctor footprint render lock clean
+.PHONY: help install demo train canary market loadtest break up down status test test-quick test-cluster lint types layers format bench-decisions bench-engine bench-freshness bench-operator images cluster-up cluster-down doctor footprint render lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*##' '{printf "  \033[36m%-16s\033[0m%s\n", $$1, $$2}'
@@ -94,6 +94,9 @@ bench-decisions: install  ## Compare rollout rules on simulated traffic (half an
 bench-engine: install  ## Measure how many ticks the engine decides in a second
 	$(RUN)/python -m benchmarks.engine_speed
 
+bench-freshness: install  ## Compare when to train in a simulated market that drifts (half an hour; QUICK=1: two minutes)
+	$(RUN)/python -m benchmarks.freshness
+
 bench-operator: install  ## Measure what 200 services cost the operator, on the cluster of KUBECONFIG
 	$(RUN)/python -m benchmarks.operator_load
 
@@ -104,7 +107,7 @@ PLATFORM ?=
 BUILD_FLAGS ?=
 TAG := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 
-images: image-serving image-operator image-mlflow  ## Build the images (REGISTRY=ghcr.io/you PLATFORM=linux/arm64 DOCKER=podman)
+images: image-serving image-operator image-mlflow image-training  ## Build the images (REGISTRY=ghcr.io/you PLATFORM=linux/arm64 DOCKER=podman)
 
 image-%:
 	$(DOCKER) build $(if $(PLATFORM),--platform $(PLATFORM)) $(BUILD_FLAGS) \

@@ -8,7 +8,8 @@
     ├── RegistryError             6   the model registry does not answer or refuses
     ├── PlatformError             7   a process, port or file of the local platform stands in the way
     ├── RolloutError              8   the rollout asked for is not possible now
-    └── LoadError                 9   the load test breached its SLO, or measured nothing
+    ├── LoadError                 9   the load test breached its SLO, or measured nothing
+    └── RefusedError             10   no candidate passed its gates
 
 An error's message says what happened, to what, and what to do next. It never needs a traceback to be understood.
 """
@@ -66,3 +67,9 @@ class LoadError(PerchError):
     """The load test breached its SLO, or measured nothing."""
 
     exit_code = 9
+
+
+class RefusedError(PerchError):
+    """No candidate passed its gates; what serves stays."""
+
+    exit_code = 10

@@ -16,6 +16,12 @@
 - {from: operator, to: collector, ports: [8090/TCP]}  # labels
 - {from: prometheus, to: collector, ports: [8090/TCP]}
 - {from: prometheus, to: operator, ports: [8082/TCP]}
+{{- if .Values.training.enabled }}
+- {from: training, to: api-server, ports: {{ include "perch.apiServerPorts" . }}}  # what a step made, and the wish
+- {from: training, to: dns, ports: [53/UDP, 53/TCP]}
+- {from: training, to: registry, ports: [{{ include "perch.registryPort" . }}/TCP]}
+- {from: training, to: data, ports: [{{ range $i, $port := .Values.networkPolicies.dataPorts }}{{ if $i }}, {{ end }}{{ $port }}/TCP{{ end }}]}
+{{- end }}
 {{- end }}
 
 {{/* Both ends of the flows: who they are, and whose pods: the chart's, those of the services, or foreign ones. */}}
@@ -41,6 +47,11 @@ collector:
   in: services
   podSelector: {matchLabels: {app.kubernetes.io/name: perch-collector}}
   namespaceSelector: {{ $services }}
+training:
+  in: training
+  podSelector: {matchLabels: {app.kubernetes.io/name: perch-training}}
+  namespaceSelector: {{ $services }}
+data: {}
 registry:
   {{- if .Values.mlflow.enabled }}
   in: chart

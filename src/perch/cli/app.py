@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from perch.cli import cluster, policy, rollout
+from perch.cli import cluster, policy, rollout, workflow
 from perch.cli.options import Declaration, Folder, console, declared
 from perch.cli.target import Target
 from perch.cli.where import targeted
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(policy.app, name="policy")
 app.add_typer(cluster.app, name="cluster")
+app.add_typer(workflow.app, name="workflow")
 
 
 @app.command()
@@ -69,6 +70,19 @@ def models(target: Target, declaration: Declaration) -> None:
     from perch.cli.train import tell_versions
 
     tell_versions(target, declared(declaration).spec.model)
+
+
+@app.command()
+@targeted
+def lineage(
+    target: Target,
+    version: Annotated[int, typer.Argument(help="Version, as a response or `perch models` names it.", min=1)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say where a version comes from, and what became of it: run, data, code, parameters, gates and rollouts."""
+    from perch.cli.lineage import tell_lineage
+
+    tell_lineage(target, version, as_json=as_json)
 
 
 @app.command()

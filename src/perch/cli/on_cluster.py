@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perch.adapters.cluster.kubectl import Kubectl
 from perch.adapters.fleet.switch import RemoteSwitch
@@ -16,6 +16,9 @@ from perch.errors import UsageError
 from perch.operator import reach
 from perch.operator.client import ClusterClient
 from perch.settings import ModelService
+
+if TYPE_CHECKING:
+    from perch.cli.target import Workflows
 
 
 class OnCluster:
@@ -81,6 +84,12 @@ class OnCluster:
     def switches(self, version: int) -> AbstractContextManager[Sequence[RemoteSwitch]]:
         """Those of all pods."""
         return reach.switches(self._kubectl, self._name, version)
+
+    def workflows(self) -> "Workflows":
+        """Those of Argo."""
+        from perch.workflows.argo import Argo
+
+        return Argo(self._kubectl)
 
     def route(self, url: str | None) -> tuple[str, str | None]:
         """The Gateway's address, and the service's own host."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perch.adapters.fleet.switch import RemoteSwitch
 from perch.adapters.registry.port import ModelRegistry
@@ -14,6 +14,9 @@ from perch.local.client import connect
 from perch.local.store import open_registry
 from perch.rollout.history import find_ledger
 from perch.settings import ModelService, to_yaml
+
+if TYPE_CHECKING:
+    from perch.cli.target import Workflows
 
 
 class OnMachine:
@@ -72,6 +75,12 @@ class OnMachine:
         if address is None:
             raise PlatformError(f"Version {version} does not run, so there is nothing to break. See: perch status")
         yield [RemoteSwitch(f"http://{address}", (self.folder / "token").read_text(encoding="utf-8"))]
+
+    def workflows(self) -> "Workflows":
+        """Processes of this machine."""
+        from perch.workflows.machine import Machine
+
+        return Machine(self._declaration, self.folder)
 
     def route(self, url: str | None) -> tuple[str, str | None]:
         """Envoy's port."""

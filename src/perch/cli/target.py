@@ -8,10 +8,26 @@ from perch.core.types import Command
 from perch.settings import ModelService
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from perch.adapters.fleet.switch import RemoteSwitch
     from perch.adapters.registry.port import ModelRegistry
+    from perch.workflows.local.runner import Progress
+    from perch.workflows.schedule import Every
+
+
+class Workflows(Protocol):
+    """Runs workflows, on this machine or on a cluster."""
+
+    def run(
+        self, workflow: str, parameters: "Mapping[str, str]", progress: "Progress", *, resume: bool
+    ) -> "Mapping[str, str]":
+        """Run one to its end; returns its output parameters. Raises `PerchError` when a step fails."""
+        ...
+
+    def repeat(self, service: str, every: "Every | None") -> str:
+        """Retrain a service by a schedule from now on, or no longer; returns what to tell of it."""
+        ...
 
 
 class Target(Protocol):
@@ -64,6 +80,10 @@ class Target(Protocol):
 
     def switches(self, version: int) -> "AbstractContextManager[Sequence[RemoteSwitch]]":
         """The fault switches of all processes of a version."""
+        ...
+
+    def workflows(self) -> "Workflows":
+        """Where its workflows run."""
         ...
 
     def route(self, url: str | None) -> tuple[str, str | None]:

@@ -7,10 +7,10 @@ annotation. Only these two are ever written, so whoever owns the rest of the obj
 import json
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 from uuid import uuid4
 
-from perch.adapters.cluster.kubectl import Kubectl, Manifest
+from perch.adapters.cluster.objects import Manifest
 from perch.core.types import Command
 from perch.errors import PlatformError, RolloutError
 from perch.operator.snapshot import Snapshot
@@ -33,16 +33,31 @@ class _TriedAgainError(RolloutError):
     """What failed around a release may go away, and the wish stays."""
 
 
+class Objects(Protocol):
+    """The API server, through `kubectl` or from a pod. Both raise `PlatformError` in one sentence."""
+
+    where: str
+    """What `kubectl` must be told to mean the same cluster, such as ` --context prod`."""
+
+    def get(self, kind: str, name: str) -> Manifest:
+        """One object."""
+        ...
+
+    def patch(self, kind: str, name: str, patch: Manifest) -> Manifest:
+        """Merge `patch` into an object; returns what it is then."""
+        ...
+
+
 class ClusterClient:
     """Reads one ModelService, and asks its operator for things."""
 
-    def __init__(self, kubectl: Kubectl, name: str) -> None:
-        self._kubectl = kubectl
+    def __init__(self, objects: Objects, name: str) -> None:
+        self._objects = objects
         self._name = name
 
     def look(self) -> Snapshot:
         """What the object says now; raises `PlatformError` when there is none."""
-        return Snapshot.of(self._kubectl.get(_KIND, self._name))
+        return Snapshot.of(self._objects.get(_KIND, self._name))
 
     def release(self, version: int, progress: Callable[[str], None], *, override: bool) -> str:
         """Wish for a version and wait until its rollout has begun; returns the rollout's name.
@@ -99,7 +114,7 @@ class ClusterClient:
         if not before.standing.rolling:
             raise RolloutError(f"No rollout is in progress, so there is nothing to {command.replace('_', ' ')}.")
         request = uuid4().hex
-        self._kubectl.patch(_KIND, self._name, _request(request, command.replace("_", "")))
+        self._objects.patch(_KIND, self._name, _request(request, command.replace("_", "")))
 
         def answer(now: Snapshot) -> bool | None:
             if now.status.request != request:
@@ -111,11 +126,11 @@ class ClusterClient:
         self._await(answer, REQUEST_TIMEOUT_S, lambda waited: progress(f"waiting for the operator: {waited}"))
 
     def _wish(self, version: int | None) -> None:
-        self._kubectl.patch(_KIND, self._name, {"spec": {"version": version}})
+        self._objects.patch(_KIND, self._name, {"spec": {"version": version}})
 
     def _begin(self, before: Snapshot, patch: Manifest, request: str | None, progress: Callable[[str], None]) -> str:
         """Write a wish, with its request, and return the name of the rollout that it begins."""
-        generation = self._kubectl.patch(_KIND, self._name, patch)["metadata"]["generation"]
+        generation = self._objects.patch(_KIND, self._name, patch)["metadata"]["generation"]
 
         def answer(now: Snapshot) -> str | None:
             accepted = now.accepted
@@ -139,7 +154,7 @@ class ClusterClient:
         said = f" It says: {now.accepted.message}" if now.accepted is not None else ""
         raise PlatformError(
             f"No operator has answered within {timeout_s:.0f} s. The wish stays on the object, and the next one to run"
-            f" follows it.{said} See whether one does: kubectl --context {self._kubectl.context} get pods"
+            f" follows it.{said} See whether one does: kubectl{self._objects.where} get pods"
             " --all-namespaces --selector app.kubernetes.io/name=perch-operator"
         )
 

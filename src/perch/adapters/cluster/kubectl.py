@@ -39,6 +39,8 @@ class Kubectl:
             namespace: Where to look and write; `None`: the context's own.
         """
         self.context = context
+        self.where = f" --context {context}"
+        """What `kubectl` must be told to mean the same cluster."""
         self._namespace = namespace
 
     @cached_property
@@ -67,6 +69,19 @@ class Kubectl:
             self._ask("patch", kind, name, "--type", "merge", "--patch", json.dumps(patch), "--output", "json")
         )
 
+    def create(self, manifest: Manifest) -> Manifest:
+        """Make an object; returns what it is then, with the name that it was given."""
+        return _object(self._ask("create", "-f", "-", "--output", "json", told=json.dumps(manifest).encode()))
+
+    def apply(self, manifest: Manifest) -> Manifest:
+        """Make an object, or bring it to what `manifest` says; returns what it is then."""
+        words = ("apply", "--server-side", "--field-manager", "perch", "-f", "-", "--output", "json")
+        return _object(self._ask(*words, told=json.dumps(manifest).encode()))
+
+    def delete(self, kind: str, name: str) -> None:
+        """Delete an object, if it is there."""
+        self._ask("delete", kind, name, "--ignore-not-found")
+
     def execute(self, pod: str, *command: str, namespace: str) -> bytes:
         """Run a command in a pod; returns what it wrote."""
         return self._call("exec", pod, "--namespace", namespace, "--", *command)
@@ -94,12 +109,12 @@ class Kubectl:
         except FileNotFoundError:
             raise _not_installed() from None
 
-    def _ask(self, *words: str, namespace: str | None = None) -> bytes:
-        return self._call(*words, "--namespace", namespace or self.namespace, *_BOUNDED)
+    def _ask(self, *words: str, namespace: str | None = None, told: bytes = b"") -> bytes:
+        return self._call(*words, "--namespace", namespace or self.namespace, *_BOUNDED, told=told)
 
-    def _call(self, *words: str) -> bytes:
+    def _call(self, *words: str, told: bytes = b"") -> bytes:
         try:
-            done = subprocess.run(self._command(words), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+            done = subprocess.run(self._command(words), input=told, capture_output=True, check=False)
         except FileNotFoundError:
             raise _not_installed() from None
         if done.returncode:

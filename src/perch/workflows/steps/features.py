@@ -1,0 +1,30 @@
+"""Labels matured, windows cut, feature tables counted: the same for all candidates."""
+
+from pathlib import Path
+from typing import Annotated
+
+from hera.workflows import Parameter
+
+from perch.pipeline.features import prepare
+from perch.pipeline.handover import read_ingested, write_prepared
+from perch.workflows.given import kinds_of, service_of, settings_of
+from perch.workflows.step import incoming, outgoing, remembered, step
+
+
+@step(memory="2Gi", memoize=remembered("prepared-key"))
+def features(
+    declaration: Annotated[str, Parameter(name="declaration")],
+    prepared_key: Annotated[str, Parameter(name="prepared-key")],  # noqa: ARG001  what is remembered goes by it
+    log: Annotated[Path, incoming("log")],
+    prepared: Annotated[Path, outgoing("prepared")],
+) -> None:
+    """Prepare the log for training."""
+    ingested, service = read_ingested(Path(log)), service_of(declaration)
+    made = prepare(
+        ingested.load(),
+        ingested.schema,
+        settings_of(service),
+        data_digest=ingested.digest,
+        kinds=kinds_of(service),
+    )
+    write_prepared(prepared, made)

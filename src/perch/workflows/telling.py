@@ -1,0 +1,40 @@
+"""How a workflow's end is told: a sentence, posted to a webhook as `{"text": ...}`, as Slack and its like want it."""
+
+import json
+import os
+from typing import Any, Final
+
+import httpx
+
+from perch.errors import PlatformError
+
+NOTIFY: Final = "PERCH_NOTIFY_URL"
+"""Variable with the webhook's address; nobody is told without it."""
+
+_TIMEOUT_S: Final = 10.0
+
+
+def sentence_of(name: str, status: str, failures: str) -> str:
+    """One sentence: which workflow ended how, and the first reason.
+
+    Args:
+        name: The workflow's.
+        status: As Argo says it: `Succeeded`, `Failed` or `Error`.
+        failures: JSON list of the nodes that failed, each with `message`; `null` when none did.
+    """
+    if status == "Succeeded":
+        return f"{name} has succeeded."
+    nodes: list[dict[str, Any]] = json.loads(failures) or []
+    said = next((node["message"] for node in nodes if node.get("message")), "nothing was said")
+    return f"{name} has failed: {said}"
+
+
+def notify(sentence: str) -> None:
+    """Post a sentence; raises `PlatformError` when the webhook does not take it."""
+    url = os.environ.get(NOTIFY)
+    if not url:
+        return
+    try:
+        httpx.post(url, json={"text": sentence}, timeout=_TIMEOUT_S).raise_for_status()
+    except httpx.HTTPError as error:
+        raise PlatformError(f"Nobody could be told {sentence!r}: the webhook answers {error!r}.") from None
