@@ -134,12 +134,15 @@ HELM ?= helm
 MANIFESTS ?= manifests
 rendered = $(HELM) template perch charts/perch --namespace perch --kube-version $(KUBERNETES_VERSION) --no-hooks
 
-render:  ## Write the chart's objects into manifests/, for kustomize
+render: install  ## Write the workflows into the chart, and the chart's objects into manifests/, for kustomize
+	$(RUN)/python -m perch.workflows.render charts/perch/files/workflows
 	$(HELM) show crds charts/perch > $(MANIFESTS)/base/crds.yaml
 	$(rendered) --set networkPolicies.enabled=false > $(MANIFESTS)/base/perch.yaml
 	$(rendered) --show-only templates/network-policies.yaml > $(MANIFESTS)/components/network-policies/perch.yaml
 	$(rendered) --show-only templates/services-namespaces.yaml --set 'operator.watch={services}' \
 		> $(MANIFESTS)/services-namespace/perch.yaml
+	$(rendered) --show-only templates/training.yaml --set 'operator.watch={services},training.enabled=true' \
+		--set networkPolicies.enabled=false > $(MANIFESTS)/training/perch.yaml
 	$(rendered) --show-only templates/monitoring.yaml --set monitoring.podMonitors=true,monitoring.rules=true \
 		--set monitoring.dashboards=true,monitoring.labels.release=kube-prometheus-stack \
 		> $(MANIFESTS)/components/kube-prometheus-stack/perch.yaml

@@ -1,6 +1,7 @@
 """What was run, and what it left: a folder for each workflow, so that one that failed goes on where it stopped."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from perch.workflows.local.plan import Values
 
 _RUN: Final = "run.json"
 _DAY_S: Final = 86_400.0
+_KEPT: Final = 5
+"""Runs of a workflow whose folders stay."""
 
 
 @dataclass(slots=True)
@@ -73,7 +76,14 @@ class Memory:
             else:
                 run = Run(f"{workflow}-{number}", workflow, parameters)
                 self.keep(run)
+                self._forget(workflow, number - _KEPT)
                 return run
+
+    def _forget(self, workflow: str, until: int) -> None:
+        """Remove old runs: each holds the whole prepared log."""
+        for path in self._folder.glob(f"{workflow}-*"):
+            if 0 < _number(path.name) <= until:
+                shutil.rmtree(path, ignore_errors=True)
 
     def last(self, workflow: str) -> Run:
         """The last run of a workflow, with every step that had not ended pending again.
