@@ -9,6 +9,7 @@ import pytest
 
 from perch.adapters.labels.http import HttpLabels
 from perch.adapters.labels.memory import MemoryLabels
+from perch.core.decay import Matured
 from perch.core.types import Cohort, Outcomes
 from perch.signals.collector import Collector
 from perch.signals.events import Outcome, Prediction
@@ -29,6 +30,9 @@ class InMemory:
     def learn(self, outcomes):
         self.source.known.append(outcomes)
 
+    def mature(self, version, sums):
+        self.source.final.append((5.0, version, sums))
+
     def go(self, *, away):
         self.source.is_away = away
 
@@ -40,6 +44,7 @@ class OverHttp:
     """A collector that is told requests and clicks of which these outcomes are made."""
 
     def __init__(self, folder):
+        self.folder = folder
         self.store = OutcomeStore(folder / "store", WINDOW_S, lambda: BEGIN_S + 9 + WINDOW_S)
         self.app = Collector(self.store, "a-token", "another")
         self.source = HttpLabels("http://collector", "a-token")
@@ -55,6 +60,15 @@ class OverHttp:
             self.store.add_outcomes([Outcome(one.request_id, 1, BEGIN_S + 2) for one in clicked])
         if outcomes.paired:
             self.store.add_predictions([self.answer("stable"), self.answer("shadow")])
+
+    def mature(self, version, sums):
+        self.store = OutcomeStore(self.folder / "store", WINDOW_S, lambda: WINDOW_S + 9)
+        self.app._store = self.store
+        scores = (sums.expected / sums.requests,) * sums.requests
+        self.store.add_predictions(
+            [Prediction(f"m{i}", "ads", str(version), "stable", 5.0, score, 8, 0) for i, score in enumerate(scores)]
+        )
+        self.store.add_outcomes([Outcome(f"m{i}", 1, 6.0) for i in range(sums.clicks)])
 
     def answer(self, arm):
         version, request_id = {"stable": "1"}.get(arm, "2"), f"{'canary' if arm == 'canary' else 'r'} {self.told}"
@@ -122,6 +136,19 @@ def test_a_source_that_is_away_says_nothing_and_loses_nothing(site, loop):
     assert loop(site.source.since(ROLLOUT, Cursor())) is None
     site.go(away=False)
     assert len(loop(site.source.since(ROLLOUT, Cursor())).outcomes.cohorts) == 1
+
+
+def test_what_is_final_is_summed_once_and_no_other_version_s(site, loop):
+    site.mature(1, Matured(2, 1, 0.5))
+    first = loop(site.source.matured(1, 0.0))
+    assert (first.matured.requests, first.matured.clicks, first.matured.expected) == (2, 1, 0.5)
+    assert loop(site.source.matured(1, first.until_s)).matured == Matured()
+    assert loop(site.source.matured(2, 0.0)).matured == Matured()
+
+
+def test_a_source_that_is_away_does_not_say_what_is_final(site, loop):
+    site.go(away=True)
+    assert loop(site.source.matured(1, 0.0)) is None
 
 
 # --- what only HTTP can fail at ------------------------------------------------------------------------------------

@@ -52,12 +52,19 @@ class _LabelsQuery(msgspec.Struct, forbid_unknown_fields=True):
     paired_s: _TimeS = 0.0
 
 
+class _MaturedQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """The parameters of `GET /v1/matured`."""
+
+    version: str
+    since_s: _TimeS
+
+
 class Collector:
     """The ASGI application over one store.
 
     `POST /v1/predictions` and `POST /v1/outcomes` take JSON lists and need a token each: who shows the winners and
     knows the clicks is not who may say what was predicted. `GET /v1/labels` needs that of predictions, or one of its
-    own. `GET /v1/summary`, `/metrics` and `/healthz` only read counts and need none.
+    own, and so does `GET /v1/matured`. `GET /v1/summary`, `/metrics` and `/healthz` only read counts and need none.
     """
 
     def __init__(self, store: OutcomeStore, token: str, feedback_token: str, labels_digest: str | None = None) -> None:
@@ -73,13 +80,14 @@ class Collector:
         self._digests = {
             "/v1/predictions": asgi.digest(token),
             "/v1/outcomes": asgi.digest(feedback_token),
-            "/v1/labels": labels_digest or asgi.digest(token),
+            **dict.fromkeys(("/v1/labels", "/v1/matured"), labels_digest or asgi.digest(token)),
         }
         self._thread = ThreadPoolExecutor(1, "outcomes")
         self._routes: dict[tuple[str, str], _Handler] = {
             ("POST", "/v1/predictions"): self._add_predictions,
             ("POST", "/v1/outcomes"): self._add_outcomes,
             ("GET", "/v1/labels"): self._labels,
+            ("GET", "/v1/matured"): self._matured,
             ("GET", "/v1/summary"): self._summary,
             ("GET", "/metrics"): self._metrics,
             ("GET", "/healthz"): self._healthy,
@@ -132,10 +140,15 @@ class Collector:
         return msgspec.json.encode(answer), asgi.JSON
 
     async def _labels(self, query: bytes) -> tuple[bytes, bytes]:
-        asked = _read_query(query)
+        asked = _read_query(query, _LabelsQuery, "stable and canary (versions), since_s, clicks and paired_s")
         comparison = Comparison(asked.stable, asked.canary, asked.since_s)
         cursor = Cursor(asked.clicks, asked.paired_s)
         known = await self._in_thread(lambda: self._store.labels_since(comparison, cursor))
+        return msgspec.json.encode(known), asgi.JSON
+
+    async def _matured(self, query: bytes) -> tuple[bytes, bytes]:
+        asked = _read_query(query, _MaturedQuery, "version and since_s")
+        known = await self._in_thread(lambda: self._store.matured_since(asked.version, asked.since_s))
         return msgspec.json.encode(known), asgi.JSON
 
     async def _summary(self, _: bytes) -> tuple[bytes, bytes]:
@@ -168,12 +181,11 @@ def _read_outcomes(items: list[msgspec.Raw]) -> tuple[list[Outcome], list[str]]:
     return outcomes, complaints
 
 
-def _read_query(query: bytes) -> _LabelsQuery:
+def _read_query(query: bytes, kind: type[_T], takes: str) -> _T:
     try:
         parameters = dict(parse_qsl(query.decode(), keep_blank_values=True))
-        return msgspec.convert(parameters, _LabelsQuery, strict=False)
+        return msgspec.convert(parameters, kind, strict=False)
     except (UnicodeDecodeError, msgspec.ValidationError) as error:
-        takes = "stable and canary (versions), since_s, and the last answer's clicks and paired_s"
         raise Refusal(400, f"The query asks for no labels: {error}. It takes {takes}.") from None
 
 

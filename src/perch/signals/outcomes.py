@@ -22,6 +22,7 @@ from typing import Self
 from perch.errors import PlatformError
 from perch.signals.events import SHADOW, Outcome, Prediction
 from perch.signals.labels import Arrivals, Comparison, Cursor, arrivals
+from perch.signals.matured import MaturedSince, matured_since
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS predictions (
@@ -190,6 +191,10 @@ class OutcomeStore:
     def labels_since(self, comparison: Comparison, cursor: Cursor) -> Arrivals:
         """What became known for a rollout since `cursor`, each label once: see `perch.signals.labels`."""
         return arrivals(self._db, comparison, cursor, mature_s=self._clock() - self._window_s)
+
+    def matured_since(self, version: str, since_s: float) -> MaturedSince:
+        """What became of a version's live requests after `since_s`: see `perch.signals.matured`."""
+        return matured_since(self._db, version, since_s, mature_s=self._clock() - self._window_s)
 
     def _settle(self, request_ids: list[str]) -> None:
         told = {"window_s": self._window_s, "request_ids": json.dumps(request_ids)}

@@ -32,6 +32,7 @@ from perch.adapters.labels.http import HttpLabels
 from perch.adapters.traffic.gateway import REQUEST_TIMEOUT, Route
 from perch.errors import PlatformError
 from perch.signals.labels import Arrivals, Comparison, Cursor
+from perch.signals.matured import MaturedSince
 
 FEEDBACK_PATH: Final = "/feedback"
 
@@ -78,6 +79,10 @@ class ClusterLabels:
     async def since(self, comparison: Comparison, cursor: Cursor) -> Arrivals | None:
         """See `LabelSource.since`."""
         return await self._labels.since(comparison, cursor)
+
+    async def matured(self, version: int, since_s: float) -> MaturedSince | None:
+        """See `LabelSource.matured`."""
+        return await self._labels.matured(version, since_s)
 
     async def open(self, notify: Callable[[str], None]) -> None:
         """Run the collector, and keep it as it is to be, whatever somebody else changes or takes away.

@@ -2,18 +2,24 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import TypeVar
 
 import httpx
 import msgspec
 
 from perch.signals.labels import Arrivals, Comparison, Cursor
+from perch.signals.matured import MaturedSince
 
 TIMEOUT_S = 0.8
 
 _log = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
 _arrivals = msgspec.json.Decoder(Arrivals)
+_matured = msgspec.json.Decoder(MaturedSince)
 
 
 class HttpLabels:
@@ -33,10 +39,17 @@ class HttpLabels:
 
     async def since(self, comparison: Comparison, cursor: Cursor) -> Arrivals | None:
         """See `LabelSource.since`."""
+        return await self._ask("/v1/labels", {**asdict(comparison), **asdict(cursor)}, _arrivals)
+
+    async def matured(self, version: int, since_s: float) -> MaturedSince | None:
+        """See `LabelSource.matured`."""
+        return await self._ask("/v1/matured", {"version": str(version), "since_s": since_s}, _matured)
+
+    async def _ask(self, path: str, query: Mapping[str, str | float], answer: "msgspec.json.Decoder[_T]") -> _T | None:
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._client.get("/v1/labels", params={**asdict(comparison), **asdict(cursor)})
-            return _arrivals.decode(response.raise_for_status().content)
+                response = await self._client.get(path, params=query)
+            return answer.decode(response.raise_for_status().content)
         except (TimeoutError, httpx.HTTPError, msgspec.MsgspecError) as error:
             _log.warning("No labels came: %s", str(error) or f"no answer within {self._timeout_s:g} s")
             return None

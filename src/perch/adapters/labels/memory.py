@@ -2,8 +2,10 @@
 
 from operator import add
 
+from perch.core.decay import Matured
 from perch.core.types import Outcomes
 from perch.signals.labels import Arrivals, Comparison, Cursor
+from perch.signals.matured import MaturedSince
 
 
 class MemoryLabels:
@@ -12,6 +14,9 @@ class MemoryLabels:
     def __init__(self) -> None:
         self.known: list[Outcomes] = []
         """What became known, one entry after the other."""
+
+        self.final: list[tuple[float, int, Matured]] = []
+        """What became final: the time of the requests, their version, and the sums."""
 
         self.is_away = False
         """Whether nobody answers."""
@@ -25,3 +30,11 @@ class MemoryLabels:
             paired = tuple(map(add, outcomes.paired, entry.paired)) if outcomes.paired and entry.paired else ()
             outcomes = Outcomes(outcomes.cohorts + entry.cohorts, paired or outcomes.paired or entry.paired)
         return Arrivals(outcomes, Cursor(len(self.known)))
+
+    async def matured(self, version: int, since_s: float) -> MaturedSince | None:
+        """See `LabelSource.matured`."""
+        if self.is_away:
+            return None
+        found = [(time_s, sums) for time_s, of, sums in self.final if of == version and time_s > since_s]
+        until_s = max((time_s for time_s, _, _ in self.final), default=since_s)
+        return MaturedSince(sum((sums for _, sums in found), start=Matured()), max(until_s, since_s))

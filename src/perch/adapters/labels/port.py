@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from perch.signals.labels import Arrivals, Comparison, Cursor
+from perch.signals.matured import MaturedSince
 
 
 class LabelSource(Protocol):
@@ -15,4 +16,8 @@ class LabelSource(Protocol):
         new one gives none of them. `None`: the source did not answer in time, or not with labels, which never raises.
         The labels come with a later answer.
         """
+        ...
+
+    async def matured(self, version: int, since_s: float) -> MaturedSince | None:
+        """What became final of a version's live requests after `since_s`, a step of it at a time; `None` as above."""
         ...
