@@ -24,6 +24,7 @@ VERBS = [
     "init",
     "train",
     "models",
+    "lineage",
     "serve",
     "up",
     "down",

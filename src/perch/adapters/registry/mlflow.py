@@ -192,6 +192,7 @@ class MlflowRegistry:
             tags={name: value for name, value in version.tags.items() if not name.startswith("perch.")},
             roles=frozenset(role for role, holder in roles.items() if holder == number),
             quarantine=version.tags.get(_QUARANTINE),
+            run=version.run_id,
         )
 
     @contextmanager

@@ -31,7 +31,7 @@ class ModelVersion:
     """sha256 of the package's manifest, in hex; it covers every file of the package."""
 
     kind: str
-    """Family of the model: `logistic` or `lightgbm`."""
+    """Family of the model: a name out of `perch.workload.estimators`."""
 
     score_histogram: tuple[int, ...] = ()
     """Evaluation rows by score bin, as the package's manifest has them."""
@@ -43,6 +43,9 @@ class ModelVersion:
     roles: frozenset[Role] = frozenset()
     quarantine: str | None = None
     """Why this version must not be offered again; `None` when it may be."""
+
+    run: str | None = None
+    """The registry's name for the run that made it; `None` where it has none."""
 
 
 class ModelRegistry(Protocol):
