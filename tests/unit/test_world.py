@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from perch.workload.schema import CLICK_LOG
 from perch.world import Market, MarketSettings
+from perch.world.market import START_S
 
 SMALL = MarketSettings(users=2_000, new_users_per_day=100, ads=100, new_ads_per_day=5)
 
@@ -106,3 +109,10 @@ def test_the_same_request_meets_the_same_luck():
     market = Market(1, SMALL)
     for request in market.requests(100):
         assert market.click(request, 2) == market.click(request, 2)
+
+
+def test_tastes_that_drift_begin_as_they_were_and_become_others():
+    steady, drifting = (Market(3, replace(SMALL, taste_drift=drift)).log(6, 12_000) for drift in (0.0, 0.3))
+    first, last = steady["time"] < START_S + 86_400, steady["time"] > START_S + 5 * 86_400
+    pd.testing.assert_frame_equal(steady[first], drifting[first])
+    assert (steady.loc[last, "ad_id"].astype(str) != drifting.loc[last, "ad_id"].astype(str)).mean() > 0.1

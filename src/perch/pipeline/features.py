@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perch.errors import DataError
+from perch.pipeline.feed import check_unbroken
 from perch.pipeline.settings import PipelineSettings
 from perch.workload.features import FeatureColumns, Floats, Transform
 from perch.workload.model import estimator
@@ -84,10 +85,11 @@ def prepare(
     """Make the inputs of each kind of model; kinds that read the same columns share them.
 
     Raises:
-        DataError: A window has no clicks, or no other rows, to learn from or to judge by.
+        DataError: A window has no clicks, or no other rows, to learn from or to judge by; or the feed was broken.
         ModelError: There is no kind of such a name.
     """
     frame, clicked = mature(frame, schema, settings.attribution_window_s)
+    check_unbroken(frame, clicked, schema)
     history, training, evaluation = _windows(frame[schema.time].to_numpy(), settings)
     for name, window in (("history", history), ("training", training), ("evaluation", evaluation)):
         check_clicks(name, len(clicked[window]), int(clicked[window].sum()))
