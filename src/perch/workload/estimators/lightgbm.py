@@ -1,7 +1,7 @@
 """Gradient-boosted trees by LightGBM, the kind of the challenger. Stored in LightGBM's own text format."""
 
-from collections.abc import Sequence
-from typing import ClassVar, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, Self
 
 import lightgbm as lgb
 import numpy as np
@@ -10,6 +10,24 @@ from numpy.typing import NDArray
 from perch.errors import ModelError
 from perch.workload.features import FeatureColumns, Floats
 from perch.workload.schema import Schema
+
+TREES: Final = 100
+
+PARAMETERS: Final[Mapping[str, Any]] = {
+    "objective": "binary",
+    "learning_rate": 0.06,
+    "num_leaves": 31,
+    "min_data_in_leaf": 100,
+    "lambda_l2": 10.0,
+    "feature_fraction": 0.7,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "deterministic": True,
+    "force_row_wise": True,
+    "num_threads": 1,
+    "verbosity": -1,
+}
+"""Names and values are LightGBM's. One thread and row-wise histograms make training reproducible."""
 
 
 class Model:
@@ -33,24 +51,9 @@ class Model:
 
     @classmethod
     def fit(cls, values: Floats, clicked: NDArray[np.bool_], *, names: Sequence[str], seed: int) -> Self:
-        """Fit 100 trees of up to 31 leaves. One thread and row-wise histograms make it reproducible."""
-        parameters = {
-            "objective": "binary",
-            "learning_rate": 0.06,
-            "num_leaves": 31,
-            "min_data_in_leaf": 100,
-            "lambda_l2": 10.0,
-            "feature_fraction": 0.7,
-            "bagging_fraction": 0.8,
-            "bagging_freq": 1,
-            "seed": seed,
-            "deterministic": True,
-            "force_row_wise": True,
-            "num_threads": 1,
-            "verbosity": -1,
-        }
+        """Fit `TREES` trees with `PARAMETERS`."""
         data = lgb.Dataset(values, clicked.astype(np.float32), feature_name=list(names))
-        return cls(lgb.train(parameters, data, num_boost_round=100))
+        return cls(lgb.train({**PARAMETERS, "seed": seed}, data, num_boost_round=TREES))
 
     def predict(self, values: Floats) -> Floats:
         """Probability of a click for each row, on the scale of the training sample."""
