@@ -39,10 +39,13 @@ _UNITS = {
     "Ms": "ms",
     "S": "s",
     "rps": "requests/s",
+    "AgeH": "h",
+    "Mb": "MB",
     "harmBudget": "responses",
     "Clicks": "clicks",
     "stalenessPrice": "clicks",
     **dict.fromkeys(("Weight", "Share", "Rate", "HoldBack", "Loss", "margin", "HarmBound"), "share"),
+    **dict.fromkeys(("sliceMargin", "Explained", "Gap"), "share"),
     **dict.fromkeys(("Ratio", "Odds"), "times"),
     **dict.fromkeys(("alpha", "beta", "Alpha"), "probability"),
 }

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -6,11 +7,12 @@ import pytest
 from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
 from perch.errors import DataError, ModelError, RegistryError
-from perch.pipeline.gate import GateVerdict
 from perch.pipeline.ingest import ingest
+from perch.pipeline.record import GateVerdict, Record
 from perch.pipeline.run import challenge, train
-from perch.pipeline.settings import GateSettings, PipelineSettings
+from perch.pipeline.settings import PipelineSettings
 from perch.pipeline.source import Source
+from perch.settings import GateSettings
 from perch.signals.names import grid
 from perch.workload.package import load_package, read_manifest
 from perch.workload.schema import AVAZU
@@ -65,7 +67,7 @@ def test_the_baseline_comes_first_and_serves(trained):
 
 def test_the_challenger_is_clearly_better_and_asks_for_traffic(trained):
     registry, _, result, _ = trained
-    assert result.challenger.gate.verdict == GateVerdict.BETTER
+    assert result.challenger.record.verdict == GateVerdict.BETTER
     losses = [model.evaluation.metrics["log_loss"] for model in (result.baseline, result.challenger)]
     assert losses[1] < 0.98 * losses[0]
     assert registry.holder("ctr", Role.CHALLENGER) == result.challenger.version
@@ -76,10 +78,26 @@ def test_a_version_tells_where_it_comes_from(trained):
     version = result.challenger.version
     assert version.tags["data_digest"] == result.prepared.data_digest
     assert version.tags["code_version"]
-    assert version.tags["gate_reason"] == result.challenger.gate.reason
+    assert version.tags["gate_reason"] == result.challenger.record.reason
+    assert Record.from_json(version.tags["gates"]) == result.challenger.record
+    assert int(version.tags["data_rows"]) == result.prepared.data_rows
+    assert int(version.tags["data_to_s"]) - int(version.tags["data_from_s"]) == pytest.approx(14 * 86_400, rel=0.05)
+    parameters = json.loads(version.tags["parameters"])
+    assert (parameters["kind"], parameters["settings"]["resamples"]) == ("lightgbm", 100)
     assert {"log_loss", "auc", "pr_auc", "precision", "recall", "calibration_ratio"} <= set(version.metrics)
     assert "slice/new_user/log_loss_high" in version.metrics
     assert "slice/group:minority/calibration_ratio" in version.metrics
+
+
+def test_the_longest_tag_fits_into_a_registry(trained):
+    tags = trained[2].challenger.version.tags
+    assert max(map(len, tags.values())) < 8_000  # what MLflow takes
+
+
+def test_the_gates_that_need_a_server_or_a_second_training_say_so(trained):
+    silent = {said.gate: said.reason for said in trained[2].challenger.record.not_judged}
+    assert set(silent) == {"latency", "reproducibility", "freshness"}
+    assert silent["latency"] == "no serving process was started for this package"
 
 
 def test_every_stage_is_timed_and_told(trained):
@@ -128,8 +146,8 @@ def test_a_retrained_challenger_is_another_version_and_not_worse(trained):
     )
     registry.assign("ctr", Role.CHAMPION, 1)
     assert further.version.digest != result.challenger.version.digest
-    assert further.gate.verdict in (GateVerdict.NOT_WORSE, GateVerdict.UNDECIDED, GateVerdict.BETTER)
-    assert abs(further.gate.difference.low) < 0.02
+    assert further.record.verdict in (GateVerdict.NOT_WORSE, GateVerdict.UNDECIDED, GateVerdict.BETTER)
+    assert abs(further.record.difference.low) < 0.02
 
 
 def test_a_quarantined_model_does_not_come_back_by_training_it_again(trained):
@@ -145,7 +163,7 @@ def test_a_quarantined_model_does_not_come_back_by_training_it_again(trained):
 
 def test_a_refused_challenger_is_registered_with_its_reason_and_gets_no_role(trained):
     registry, workdir, result, _ = trained
-    strict = replace(SETTINGS, seed=11, gate=GateSettings(min_clicks=10_000))
+    strict = replace(SETTINGS, seed=11, gates=GateSettings(minClicks=10_000))
     refused = challenge(result.prepared, registry=registry, model="ctr", workdir=workdir, settings=strict)
     assert refused.version.roles == frozenset()
     assert refused.version.tags["gate_verdict"] == "undecided"
@@ -201,7 +219,7 @@ def test_a_small_log_with_few_clicks_keeps_the_baseline(tmp_path):
     result = train(
         Source(avazu_log(tmp_path / "train"), "avazu"), registry=registry, model="ctr", workdir=tmp_path / "work"
     )
-    assert result.challenger.gate.verdict == GateVerdict.UNDECIDED
-    assert result.challenger.gate.reason.endswith("the baseline stays")
+    assert result.challenger.record.verdict == GateVerdict.UNDECIDED
+    assert result.challenger.record.reason.endswith("the baseline stays")
     assert registry.holder("ctr", Role.CHAMPION) == result.baseline.version
     assert registry.holder("ctr", Role.CHALLENGER) is None

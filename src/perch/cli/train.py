@@ -8,6 +8,7 @@ from perch.adapters.registry.port import Role
 from perch.cli.options import console
 from perch.cli.target import Target
 from perch.errors import UsageError
+from perch.pipeline.record import Record
 from perch.pipeline.run import TrainedModel, train
 from perch.pipeline.settings import PipelineSettings
 from perch.pipeline.source import Source
@@ -36,17 +37,21 @@ def train_and_tell(
             registry=registry,
             model=spec.model,
             workdir=workdir,
-            settings=PipelineSettings(seed=seed, attribution_window_s=spec.attribution_window_s),
+            settings=PipelineSettings(
+                seed=seed, attribution_window_s=spec.attribution_window_s, gates=spec.training.gates, slo=spec.slo
+            ),
             progress=lambda stage, message: waiting.update(f"{stage}: {message}"),
         )
     for stage in result.stages:
         rate = f"{stage.rows / stage.seconds:>12,.0f} rows/s" if stage.rows > 1 and stage.seconds else ""
         console.print(f"{stage.name:<10} {stage.seconds:6.1f} s {rate}", highlight=False)
     console.print(_table([result.baseline, result.challenger]))
-    gate = result.challenger.gate
-    if gate is not None:
-        console.print(f"The gate says: {gate.reason}.")
-    if gate is not None and gate.accepted:
+    record = result.challenger.record
+    if record is None:
+        return
+    console.print(_findings(record))
+    console.print(f"The gates say: {record.reason}.")
+    if record.accepted:
         release = f"perch rollout start --version {result.challenger.version.version}{target.options}"
         console.print(f"Next: {target.bring_up}; {release}")
     else:
@@ -90,4 +95,14 @@ def _table(models: list[TrainedModel]) -> Table:
     for one in models:
         figures = (f"{one.version.metrics[name]:.4f}" for name in _SHOWN)
         table.add_row(str(one.version.version), one.version.kind, *figures)
+    return table
+
+
+def _findings(record: Record) -> Table:
+    """What each gate says, on a line of its own; those that had nothing to judge by last."""
+    table = Table("gate", "", Column("what it says", overflow="fold"), box=None)
+    for finding in record.findings:
+        table.add_row(finding.gate, "passed" if finding.passed else "refused", finding.sentence)
+    for silent in record.not_judged:
+        table.add_row(silent.gate, "not judged", silent.reason)
     return table

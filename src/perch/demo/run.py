@@ -209,7 +209,7 @@ def _models(registry: ModelRegistry, model: str, trained: Trained) -> tuple[Mode
             role=", ".join(sorted(versions[one.version.version].roles)),
             kind=one.version.kind,
             metrics=dict(one.version.metrics),
-            gate=one.gate.reason if one.gate else "",
+            gate=one.record.reason if one.record else "",
         )
         for one in trained.models
     )

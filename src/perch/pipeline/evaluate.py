@@ -14,7 +14,7 @@ from perch.workload import metrics
 from perch.workload.features import Floats
 from perch.workload.metrics import Interval
 from perch.workload.model import Scorer
-from perch.workload.schema import Schema
+from perch.workload.schema import Schema, Slice
 
 _MAX_SLICE_VALUES = 10
 _CALLED_SHARE = 0.05
@@ -95,13 +95,18 @@ def check_inputs(schema: Schema, prepared: Prepared) -> None:
 def slice_rows(prepared: Prepared) -> Iterator[tuple[str, Bools]]:
     """Each slice of the evaluation window by name, and which rows belong to it; only those with clicks in them."""
     for part in prepared.schema.slices:
-        column, name = prepared.evaluation[part.column], part.name or part.column
-        if part.below is not None:
-            groups = {name: (column < part.below).to_numpy()}
-        else:
-            values = column.value_counts().index[:_MAX_SLICE_VALUES]
-            groups = {f"{name}:{value}": (column == value).to_numpy() for value in values}
-        yield from ((key, rows) for key, rows in groups.items() if prepared.evaluation_clicked[rows].any())
+        yield from group_rows(part, prepared)
+
+
+def group_rows(part: Slice, prepared: Prepared) -> Iterator[tuple[str, Bools]]:
+    """The groups of one slice: the same for each."""
+    column, name = prepared.evaluation[part.column], part.name or part.column
+    if part.below is not None:
+        groups = {name: (column < part.below).to_numpy()}
+    else:
+        values = column.value_counts().index[:_MAX_SLICE_VALUES]
+        groups = {f"{name}:{value}": (column == value).to_numpy() for value in values}
+    yield from ((key, rows) for key, rows in groups.items() if prepared.evaluation_clicked[rows].any())
 
 
 def _scores(scorer: Scorer, frame: pd.DataFrame) -> Floats:

@@ -1,49 +1,80 @@
-"""Step 7: package a model and put it into the registry, with the figures and versions that explain it."""
+"""Step 7: put a packaged model into the registry, with the figures and versions that explain it."""
 
+import json
 import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version as installed
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from perch.adapters.registry.port import ModelRegistry, ModelVersion
 from perch.pipeline.evaluate import Evaluation
 from perch.pipeline.features import Prepared
-from perch.pipeline.gate import Gate
+from perch.pipeline.record import Record
 from perch.pipeline.settings import PipelineSettings
-from perch.workload.model import Scorer
-from perch.workload.package import write_package
+from perch.workload.package import Manifest, check_package, package_digest
 
 
 def register(
-    scorer: Scorer,
+    package: Path,
     evaluation: Evaluation,
     prepared: Prepared,
     settings: PipelineSettings,
     *,
     registry: ModelRegistry,
     model: str,
-    packages: Path,
-    gate: Gate | None = None,
+    record: Record | None = None,
+    origin: Mapping[str, str] | None = None,
 ) -> ModelVersion:
-    """Register a model as the next version of `model`, or return the version that is this very model already.
+    """Register a package as the next version of `model`, or return the version that is this very package already.
 
     A model that was trained twice is one version: what is known of it, such as its quarantine, stays known.
+
+    Args:
+        package: Folder of the packaged model.
+        evaluation: How it did.
+        prepared: What it was trained on.
+        settings: How it was trained.
+        registry: Where it is registered.
+        model: Name under which it is.
+        record: What the gates said of it; `None` for the baseline, which no gate keeps out.
+        origin: Further tags: who asked for it and why, such as `workflow` and `reason`.
+
+    Raises:
+        ModelError: The folder holds no package.
+        RegistryError: The registry does not answer; then nothing is registered.
     """
-    folder = packages / f"{scorer.estimator.kind}-{settings.seed}"
-    digest = write_package(folder, scorer, score_histogram=evaluation.score_histogram)
+    manifest, digest = check_package(package), package_digest(package)
     known = [version for version in registry.versions(model) if version.digest == digest]
     if known:
         return known[-1]
     tags = {
         "data_digest": prepared.data_digest,
+        "data_from_s": f"{prepared.data_from_s:.0f}",
+        "data_to_s": f"{prepared.data_to_s:.0f}",
+        "data_rows": str(prepared.data_rows),
         "code_version": code_version(),
         "seed": str(settings.seed),
-        "keep_rate": str(settings.keep_rate),
+        "keep_rate": str(manifest.keep_rate),
         "training_rows": str(len(prepared.training_clicked)),
         "attribution_window_s": f"{settings.attribution_window_s:g}",
+        "parameters": parameters(manifest, settings),
     }
-    if gate is not None:
-        tags |= {"gate_verdict": gate.verdict.value, "gate_reason": gate.reason}
-    return registry.register(model, folder, metrics=evaluation.flat(), tags=tags)
+    if record is not None:
+        tags |= {"gate_verdict": record.verdict.value, "gate_reason": record.reason, "gates": record.to_json()}
+    return registry.register(model, package, metrics=evaluation.flat(), tags=tags | dict(origin or {}))
+
+
+def parameters(manifest: Manifest, settings: PipelineSettings) -> str:
+    """What training was told, as JSON: the settings, the kind of model, and the columns that it reads."""
+    told = {
+        "kind": manifest.kind,
+        "columns": asdict(manifest.columns),
+        "settings": TypeAdapter(PipelineSettings).dump_python(settings, mode="json"),
+    }
+    return json.dumps(told, sort_keys=True)
 
 
 def code_version() -> str:

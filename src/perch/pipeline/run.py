@@ -12,18 +12,20 @@ from functools import partial
 from pathlib import Path
 
 from perch.adapters.registry.port import ModelRegistry, ModelVersion, Role
-from perch.errors import RegistryError
-from perch.pipeline.evaluate import Evaluation, check_inputs, evaluate
+from perch.pipeline.case import Case
+from perch.pipeline.evaluate import Evaluation, evaluate
 from perch.pipeline.features import BASELINE_KIND, CHALLENGER_KIND, Prepared, prepare
-from perch.pipeline.gate import Gate, judge
+from perch.pipeline.gates import ask
+from perch.pipeline.incumbents import check_incumbents, incumbents
 from perch.pipeline.ingest import ingest
+from perch.pipeline.record import Record
 from perch.pipeline.register import register
 from perch.pipeline.settings import PipelineSettings
 from perch.pipeline.source import Source
 from perch.pipeline.train import fit
 from perch.pipeline.validate import validate
 from perch.workload.model import Scorer
-from perch.workload.package import load_package, read_manifest
+from perch.workload.package import write_package
 
 Progress = Callable[[str, str], None]
 """Told the stage and a message while the pipeline runs."""
@@ -44,8 +46,8 @@ class TrainedModel:
 
     version: ModelVersion
     evaluation: Evaluation
-    gate: Gate | None
-    """`None` for the baseline, which no gate keeps out."""
+    record: Record | None
+    """What the gates said of it; `None` for the baseline, which no gate keeps out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def train(
     """Train, judge and register a baseline and a challenger.
 
     The baseline gets its role when nobody holds it, and is champion where there is none. The challenger gets its
-    role when the gate accepts it; refused, it is registered with the reason and gets none.
+    role when all gates let it pass; refused, it is registered with the reason and gets none.
 
     Args:
         source: The click log.
@@ -118,6 +120,7 @@ class _Run:
         self.stages: list[Stage] = []
         self._registry, self._model, self._workdir = registry, model, workdir
         self._settings, self._progress = settings, progress
+        self._incumbents = workdir / "serving"
 
     def prepare(self, source: Source) -> Prepared:
         with self._stage("ingest", f"reading {source}") as took:
@@ -134,30 +137,46 @@ class _Run:
 
     def check_registered(self, prepared: Prepared) -> None:
         """Find out that the champion and the baseline cannot be judged on this log before anything is registered."""
-        for role in (Role.CHAMPION, Role.BASELINE):
-            version = self._registry.holder(self._model, role)
-            if version is not None:
-                check_inputs(read_manifest(self._fetch(version), version.digest).schema, prepared)
+        check_incumbents(self._registry, self._model, prepared, self._incumbents)
 
     def baseline(self, prepared: Prepared) -> TrainedModel:
         scorer, evaluation = self._fit(prepared, BASELINE_KIND, "baseline")
         with self._stage("register", "registering the baseline"):
-            version = self._register(scorer, evaluation, prepared, gate=None)
+            package, _ = self._packaged(scorer, evaluation)
+            version = self._register(package, evaluation, prepared, record=None)
             for role in (Role.BASELINE, Role.CHAMPION):
                 if self._registry.holder(self._model, role) is None:
                     self._registry.assign(self._model, role, version.version)
-        return TrainedModel(self._registry.get(self._model, version.version), evaluation, gate=None)
+        return TrainedModel(self._registry.get(self._model, version.version), evaluation, record=None)
 
     def challenger(self, prepared: Prepared) -> TrainedModel:
         scorer, evaluation = self._fit(prepared, CHALLENGER_KIND, "challenger")
-        with self._stage("gate", "comparing with the champion and the baseline") as took:
-            gate = judge(evaluation, *self._serving(prepared), prepared, self._settings)
+        with self._stage("gate", "asking the gates") as took:
+            case = self._case(scorer, evaluation, prepared)
+            record = ask(case)
             took(len(prepared.evaluation))
-        with self._stage("register", gate.reason):
-            version = self._register(scorer, evaluation, prepared, gate=gate)
-            if gate.accepted and version.quarantine is None:
+        with self._stage("register", record.reason):
+            version = self._register(case.package, evaluation, prepared, record=record)
+            if record.accepted and version.quarantine is None:
                 self._registry.assign(self._model, Role.CHALLENGER, version.version)
-        return TrainedModel(self._registry.get(self._model, version.version), evaluation, gate)
+        return TrainedModel(self._registry.get(self._model, version.version), evaluation, record)
+
+    def _case(self, scorer: Scorer, evaluation: Evaluation, prepared: Prepared) -> Case:
+        """No server is started and nothing is trained twice: the gates that ask for it say so in the record."""
+        package, digest = self._packaged(scorer, evaluation)
+        champion, baseline = incumbents(self._registry, self._model, prepared, self._settings, self._incumbents)
+        return Case(
+            kind=scorer.estimator.kind,
+            package=package,
+            digest=digest,
+            scorer=scorer,
+            evaluation=evaluation,
+            prepared=prepared,
+            champion=champion,
+            baseline=baseline,
+            settings=self._settings,
+            now_s=time.time(),
+        )
 
     def _fit(self, prepared: Prepared, kind: str, what: str) -> tuple[Scorer, Evaluation]:
         with self._stage("train", f"training the {what}") as took:
@@ -168,37 +187,21 @@ class _Run:
             took(len(prepared.evaluation))
         return scorer, evaluation
 
-    def _serving(self, prepared: Prepared) -> tuple[Evaluation, Evaluation]:
-        """Champion and baseline, judged on the same rows from the registry's own copies."""
-        champion, baseline = (self._holder(role) for role in (Role.CHAMPION, Role.BASELINE))
-        first = self._evaluate_registered(champion, prepared)
-        same = baseline.version == champion.version
-        return first, first if same else self._evaluate_registered(baseline, prepared)
-
-    def _holder(self, role: Role) -> ModelVersion:
-        version = self._registry.holder(self._model, role)
-        if version is None:
-            raise RegistryError(f"{self._model} has no {role}: run `perch train` to register a baseline first")
-        return version
-
-    def _evaluate_registered(self, version: ModelVersion, prepared: Prepared) -> Evaluation:
-        return evaluate(load_package(self._fetch(version), version.digest), prepared, self._settings)
-
-    def _fetch(self, version: ModelVersion) -> Path:
-        return self._registry.fetch(self._model, version.version, self._workdir / "serving")
+    def _packaged(self, scorer: Scorer, evaluation: Evaluation) -> tuple[Path, str]:
+        folder = self._workdir / "packages" / f"{scorer.estimator.kind}-{self._settings.seed}"
+        return folder, write_package(folder, scorer, score_histogram=evaluation.score_histogram)
 
     def _register(
-        self, scorer: Scorer, evaluation: Evaluation, prepared: Prepared, *, gate: Gate | None
+        self, package: Path, evaluation: Evaluation, prepared: Prepared, *, record: Record | None
     ) -> ModelVersion:
         return register(
-            scorer,
+            package,
             evaluation,
             prepared,
             self._settings,
             registry=self._registry,
             model=self._model,
-            packages=self._workdir / "packages",
-            gate=gate,
+            record=record,
         )
 
     @contextmanager

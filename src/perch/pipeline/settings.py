@@ -1,29 +1,10 @@
-"""How the pipeline trains and what its gate allows. Times are in seconds, shares in 0 to 1."""
+"""How the pipeline trains and what its gates allow. Times are in seconds, shares in 0 to 1."""
 
 from dataclasses import dataclass, field
 
+from perch.core.policy import Slo
+from perch.settings import GateSettings
 from perch.workload.features import FeatureSettings
-
-
-@dataclass(frozen=True, slots=True)
-class GateSettings:
-    """What a challenger must keep to."""
-
-    min_clicks: int = 200
-    """With fewer clicks in the evaluation window no verdict is given: so few make every interval too narrow."""
-
-    margin: float = 0.01
-    """A log loss that is proven to be at most this share above the champion's is not worse."""
-
-    calibration: tuple[float, float] = (0.8, 1.25)
-    """Predicted clicks for each click. A model is refused when its whole interval lies outside, and would also do so
-    if the bounds were as far off as the champion is."""
-
-    slice_margin: float = 0.05
-    """A model is refused when its log loss on any slice is proven to be more than this share above the champion's."""
-
-    slice_min_clicks: int = 50
-    """Slices with fewer clicks are not judged: a handful of rows proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +31,6 @@ class PipelineSettings:
     """Bootstrap resamples behind each interval."""
 
     features: FeatureSettings = field(default_factory=FeatureSettings)
-    gate: GateSettings = field(default_factory=GateSettings)
+    gates: GateSettings = field(default_factory=GateSettings)
+    slo: Slo = field(default_factory=Slo)
+    """What users were promised: the packaged model is held to it."""

@@ -2,6 +2,7 @@
 
 from perch.settings.schema import (
     Cluster,
+    GateSettings,
     LoadTest,
     Metadata,
     ModelService,
@@ -13,6 +14,7 @@ from perch.settings.schema import (
 
 __all__ = [
     "Cluster",
+    "GateSettings",
     "LoadTest",
     "Metadata",
     "ModelService",

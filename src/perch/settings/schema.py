@@ -88,6 +88,60 @@ class Cluster(Settings):
     another."""
 
 
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Clicks = Annotated[int, Field(ge=1, le=10**9)]
+_Megabytes = Annotated[float, Field(gt=0, le=100_000)]
+_Gap = Annotated[float, Field(gt=0, le=100)]
+
+
+class GateSettings(Settings):
+    """What a candidate must keep to before it may ask for traffic."""
+
+    min_clicks: _Clicks = 200
+    """With fewer clicks in the evaluation window nothing is judged by them: so few make every interval too narrow."""
+
+    margin: _Share = 0.01
+    """A log loss that is proven to be at most this share above the champion's is not worse."""
+
+    slice_margin: _Share = 0.05
+    """A candidate is refused when its log loss on any slice is proven to be more than this share above the
+    champion's."""
+
+    slice_min_clicks: _Clicks = 50
+    """Slices and groups with fewer clicks are not judged: a handful of rows proves nothing."""
+
+    calibration_low: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Fewest predicted clicks for each click. A candidate is refused when its whole interval lies outside, and would
+    also do so if the bounds were as far off as the champion is."""
+
+    calibration_high: Annotated[float, Field(ge=1, le=100)] = 1.25
+    """Most predicted clicks for each click."""
+
+    max_package_mb: _Megabytes = 100.0
+    """Largest package. A pod fetches it before it starts."""
+
+    max_memory_mb: _Megabytes = 450.0
+    """Most memory that the serving process may hold. A pod that needs more than `memory` of `cluster` is killed, so
+    stay well below that."""
+
+    max_explained: _Share = 0.2
+    """Share of the clicks' entropy that one feature alone may explain. More is a sign that it was written after the
+    click."""
+
+    max_data_age_h: Annotated[float, Field(gt=0, le=100_000)] | None = None
+    """Oldest that the youngest impression may be, in hours. Empty: any age."""
+
+    calibration_gap: _Gap = 0.25
+    """How far the predicted clicks for each click of a sensitive group may be proven to lie from those of all rows, as
+    a share of the latter."""
+
+    recall_gap: _Gap = 0.5
+    """The same for the share of a group's clicks that are among the best scores."""
+
+    selection_gap: _Gap = 0.5
+    """The same for the share of a group's rows that are among the best scores."""
+
+
 class Training(Settings):
     """How the model is trained, by `perch train` and by the workflows."""
 
@@ -104,6 +158,7 @@ class Training(Settings):
     seed: Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] = 0
     """Seed of everything random in training."""
 
+    gates: GateSettings = GateSettings()
     freshness: FreshnessPolicy = FreshnessPolicy()
 
 

@@ -99,9 +99,19 @@ def bootstrap_sums(values: Floats, *, resamples: int, seed: int) -> Floats:
     Returns:
         Shape (resamples, columns).
     """
+    return resampled_sums(block_sums(values), resamples=resamples, seed=seed)
+
+
+def block_sums(values: Floats) -> Floats:
+    """Sums of each column over the blocks that a bootstrap draws; shape (blocks, columns), however many the rows."""
     starts = np.unique(np.linspace(0, len(values), _BLOCKS, endpoint=False).astype(np.intp))
-    counts = np.random.default_rng(seed).poisson(1.0, (resamples, len(starts)))
-    return np.asarray(counts.astype(np.float64) @ np.add.reduceat(values, starts))
+    return np.asarray(np.add.reduceat(values, starts))
+
+
+def resampled_sums(blocks: Floats, *, resamples: int, seed: int) -> Floats:
+    """Sums of each column over resamples of the blocks; shape (resamples, columns)."""
+    counts = np.random.default_rng(seed).poisson(1.0, (resamples, len(blocks)))
+    return np.asarray(counts.astype(np.float64) @ blocks)
 
 
 def interval(resampled: Floats, *, looks: int = 1) -> Interval:

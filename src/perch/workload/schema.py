@@ -20,6 +20,9 @@ class Slice:
     name: str = ""
     """What reports call it; empty: the column's name."""
 
+    sensitive: bool = False
+    """The groups must be treated alike, so no model may read the column."""
+
 
 @dataclass(frozen=True, slots=True)
 class Schema:
@@ -96,7 +99,7 @@ CLICK_LOG = Schema(
         Slice("user_age_days", below=1, name="new_user"),
         Slice("ad_age_days", below=2, name="new_ad"),
         Slice("device"),
-        Slice("group"),
+        Slice("group", sensitive=True),
     ),
 )
 """Perch's own layout: one impression a row, as the simulated market logs it."""
