@@ -1,5 +1,6 @@
 """What all workflows have in common: who they run as, how long they may take, what is counted, how they end."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -11,6 +12,16 @@ from perch.workflows.steps.farewell import farewell
 
 ACCOUNT: Final = "perch-training"
 """Service account of the pods: it may report a step's outputs, and nothing else."""
+
+_NO_MORE: Final = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+_EXECUTOR: Final = json.dumps(
+    {
+        "initContainers": [{"name": "init", "securityContext": _NO_MORE}],
+        "containers": [{"name": "wait", "securityContext": _NO_MORE}],
+    }
+)
+"""Argo's own containers, in every pod: what the restricted Pod Security Standard asks of them. Where the controller's
+configuration says nothing of that, Argo leaves it open."""
 
 _USER: Final = 10_001
 _DAY_S: Final = 86_400
@@ -43,6 +54,7 @@ def template(name: str, parameters: Mapping[str, str]) -> Iterator[WorkflowTempl
             fs_group=_USER,
             seccomp_profile=m.SeccompProfile(type="RuntimeDefault"),
         ),
+        pod_spec_patch=_EXECUTOR,
         active_deadline_seconds=2 * _DAY_S,
         ttl_strategy=m.TTLStrategy(seconds_after_success=_DAY_S, seconds_after_failure=7 * _DAY_S),
         pod_gc=m.PodGC(strategy="OnPodSuccess"),

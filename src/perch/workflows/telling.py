@@ -20,11 +20,13 @@ def sentence_of(name: str, status: str, failures: str) -> str:
     Args:
         name: The workflow's.
         status: As Argo says it: `Succeeded`, `Failed` or `Error`.
-        failures: JSON list of the nodes that failed, each with `message`; `null` when none did.
+        failures: JSON list of the nodes that failed, each with `message`; `null` when none did. Argo tells it as a JSON
+            text within a JSON text.
     """
     if status == "Succeeded":
         return f"{name} has succeeded."
-    nodes: list[dict[str, Any]] = json.loads(failures) or []
+    told = json.loads(failures)
+    nodes: list[dict[str, Any]] = (json.loads(told) if isinstance(told, str) else told) or []
     said = next((node["message"] for node in nodes if node.get("message")), "nothing was said")
     return f"{name} has failed: {said}"
 

@@ -19,7 +19,7 @@ class Inside:
 
     def __init__(self) -> None:
         self._namespace = _NAMESPACE.read_text(encoding="utf-8")
-        self._client = Client(namespace=self._namespace, trust_env=False)
+        self._client = Client(namespace=self._namespace)
 
     def get(self, _kind: str, name: str) -> Manifest:
         """One ModelService."""
