@@ -10,6 +10,8 @@ from perch.workload.schema import Schema
 
 SCHEMA = Schema(numeric=("price", "age"), categorical=("site",), baseline=("site",), ranges={"price": (0, 100)})
 
+NOW_S = 10_000.0
+
 TIMED = replace(SCHEMA, label_time="click_time", explored="explored")
 
 
@@ -28,7 +30,7 @@ def log():
 
 
 def test_a_sound_log_passes_and_is_measured(log):
-    measured = validate(log, SCHEMA)
+    measured = validate(log, SCHEMA, now_s=NOW_S)
     assert (measured.rows, measured.clicks) == (500, 10)
     assert measured.missing == {"age": pytest.approx(0.2)}
 
@@ -53,7 +55,7 @@ def test_a_sound_log_passes_and_is_measured(log):
 )
 def test_a_broken_column_is_named_with_what_is_wrong(log, damage, complaint):
     with pytest.raises(DataError, match=complaint):
-        validate(damage(log), SCHEMA)
+        validate(damage(log), SCHEMA, now_s=NOW_S)
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def timed(log):
 
 
 def test_a_log_with_times_of_its_clicks_passes(timed):
-    assert validate(timed, TIMED).clicks == 10
+    assert validate(timed, TIMED, now_s=NOW_S).clicks == 10
 
 
 @pytest.mark.parametrize(
@@ -77,15 +79,47 @@ def test_a_log_with_times_of_its_clicks_passes(timed):
             r"click_time is before the impression in 10 rows, first -1\.0 in row 0\.",
         ),
         (lambda log: log.assign(time=np.inf), "time is infinite in 500 rows"),
+        (
+            lambda log: log.assign(time=log["time"].where(log["time"] < 491, 20_000.0)),
+            r"^the log cannot be trained on: time is in the future in 9 rows, first 20000\.0 in row 491\.",
+        ),
+        (
+            lambda log: log.assign(click_time=log["click_time"].replace(455.0, 20_000.0)),
+            r"^the log cannot be trained on: click_time is in the future in 1 rows, first 20000\.0 in row 450\.",
+        ),
         (lambda log: log.assign(explored=2.0), "explored is neither 0 nor 1 in 500 rows"),
         (lambda log: log.assign(explored=np.nan), "explored is missing"),
     ],
 )
 def test_a_click_that_would_silently_become_none_is_named(timed, damage, complaint):
     with pytest.raises(DataError, match=complaint):
-        validate(damage(timed), TIMED)
+        validate(damage(timed), TIMED, now_s=NOW_S)
 
 
 def test_every_broken_column_is_named_at_once(log):
     with pytest.raises(DataError, match=r"price.*; site"):
-        validate(log.assign(price=-1.0, site=pd.Categorical([None] * 500, ["a"])), SCHEMA)
+        validate(log.assign(price=-1.0, site=pd.Categorical([None] * 500, ["a"])), SCHEMA, now_s=NOW_S)
+
+
+def test_a_clock_that_is_a_little_ahead_is_let_through(timed):
+    assert validate(timed, TIMED, now_s=499.0 - 3_000)
+
+
+def test_a_part_that_was_delivered_twice_is_refused_and_its_first_row_named(log):
+    twice = pd.concat([log, log[100:110]], ignore_index=True)
+    with pytest.raises(DataError, match=r"10 of 510 rows are copies of earlier ones, first row 500: a part of it was"):
+        validate(twice, SCHEMA, now_s=NOW_S)
+
+
+def test_one_row_that_came_twice_is_let_through(log):
+    assert validate(pd.concat([log, log[100:101]], ignore_index=True), SCHEMA, now_s=NOW_S).rows == 501
+
+
+def test_rows_of_equal_time_may_be_equal_where_the_log_has_only_the_hour(log):
+    coarse = pd.concat([log.assign(time=np.arange(500) // 50)] * 2, ignore_index=True).astype({"time": float})
+    assert validate(coarse, SCHEMA, now_s=NOW_S).rows == 1_000
+
+
+def test_rows_of_one_time_that_differ_are_no_copies(log):
+    pairs = log.assign(time=np.arange(500) // 2 * 1.0)
+    assert validate(pairs, SCHEMA, now_s=NOW_S).rows == 500

@@ -128,7 +128,7 @@ class _Run:
             took(log.rows)
         frame = log.load()
         with self._stage("validate", f"checking {log.rows:,} impressions") as took:
-            validate(frame, log.schema)
+            validate(frame, log.schema, now_s=time.time())
             took(log.rows)
         with self._stage("features", "maturing labels and counting feature tables") as took:
             prepared = prepare(frame, log.schema, self._settings, data_digest=log.digest)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pandera
 from pandera.errors import SchemaErrors
@@ -11,6 +12,10 @@ from perch.workload.schema import Schema
 
 _MAX_MISSING = 0.99
 _MAX_CLICK_RATE = 0.9
+_MAX_COPIES = 0.01
+
+_CLOCK_SKEW_S = 3_600.0
+"""Clocks may differ by so much, in seconds, before a time counts as one of the future."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +28,22 @@ class Validated:
     """Share of the rows without a value, by input column that has any."""
 
 
-def validate(frame: pd.DataFrame, schema: Schema) -> Validated:
-    """Check types, ranges, missingness and the click rate of a log.
+def validate(frame: pd.DataFrame, schema: Schema, *, now_s: float) -> Validated:
+    """Check types, ranges, missingness, times and the click rate of a log.
+
+    Args:
+        frame: The log.
+        schema: Names and roles of its columns.
+        now_s: Seconds since the epoch; what is told of later times was not observed.
 
     Raises:
-        DataError: Something is wrong; the message names every column that is.
+        DataError: Something is wrong; the message names every column that is, or the rows that came twice.
     """
     try:
-        _expectations(schema, frame).validate(frame, lazy=True)
+        _expectations(schema, frame, now_s).validate(frame, lazy=True)
     except SchemaErrors as error:
         raise DataError(_sentence(error)) from error
+    _check_copies(frame, schema)
     missing = frame[list(schema.inputs)].isna().mean()
     return Validated(
         rows=len(frame),
@@ -41,7 +52,7 @@ def validate(frame: pd.DataFrame, schema: Schema) -> Validated:
     )
 
 
-def _expectations(schema: Schema, frame: pd.DataFrame) -> pandera.DataFrameSchema:
+def _expectations(schema: Schema, frame: pd.DataFrame, now_s: float) -> pandera.DataFrameSchema:
     columns = {name: pandera.Column("category", _present(), nullable=True) for name in schema.categorical}
     for name in schema.numeric:
         checks = [_present()]
@@ -51,7 +62,7 @@ def _expectations(schema: Schema, frame: pd.DataFrame) -> pandera.DataFrameSchem
         else:
             checks.append(_finite())
         columns[name] = pandera.Column(float, checks, nullable=True)
-    columns[schema.time] = pandera.Column(float, _finite())
+    columns[schema.time] = pandera.Column(float, [_finite(), _past(now_s)])
     columns[schema.label] = pandera.Column(
         float,
         [
@@ -61,19 +72,20 @@ def _expectations(schema: Schema, frame: pd.DataFrame) -> pandera.DataFrameSchem
         ],
     )
     if schema.label_time is not None:
-        columns[schema.label_time] = _click_times(frame[schema.label] == 1, frame[schema.time])
+        columns[schema.label_time] = _click_times(frame[schema.label] == 1, frame[schema.time], now_s)
     if schema.explored is not None:
         columns[schema.explored] = pandera.Column(float, pandera.Check.isin([0, 1], error="neither 0 nor 1"))
     return pandera.DataFrameSchema(columns)
 
 
-def _click_times(clicked: "pd.Series[bool]", time_s: "pd.Series[float]") -> pandera.Column:
+def _click_times(clicked: "pd.Series[bool]", time_s: "pd.Series[float]", now_s: float) -> pandera.Column:
     """A click without a time, or with a wrong one, would silently become a non-click."""
     return pandera.Column(
         float,
         [
             pandera.Check(lambda at_s: at_s.notna() | ~clicked, error="missing beside a click", ignore_na=False),
             pandera.Check(lambda at_s: at_s.isna() | (at_s >= time_s), error="before the impression", ignore_na=False),
+            _past(now_s),
         ],
         nullable=True,
     )
@@ -81,6 +93,29 @@ def _click_times(clicked: "pd.Series[bool]", time_s: "pd.Series[float]") -> pand
 
 def _finite() -> pandera.Check:
     return pandera.Check(lambda values: values.abs() < float("inf"), error="infinite")
+
+
+def _past(now_s: float) -> pandera.Check:
+    return pandera.Check(
+        lambda at_s: ~(at_s > now_s + _CLOCK_SKEW_S) | np.isinf(at_s), error="in the future", ignore_na=False
+    )
+
+
+def _check_copies(frame: pd.DataFrame, schema: Schema) -> None:
+    """Check that no part of the log was delivered twice, as far as times tell rows apart.
+
+    Where ten rows share a time, as in a log with the hour alone, equal rows may well be two impressions.
+    """
+    time_s = frame[schema.time]
+    if time_s.nunique() < len(frame) / 10:
+        return
+    suspects = frame.loc[time_s.duplicated(keep=False), list(schema.columns)]
+    copies = suspects.index[suspects.duplicated()]
+    if len(copies) > _MAX_COPIES * len(frame):
+        raise DataError(
+            f"the log cannot be trained on: {len(copies):,} of {len(frame):,} rows are copies of earlier ones, first "
+            f"row {int(copies[0]):,}: a part of it was delivered twice. Take the copies out"
+        )
 
 
 def _present() -> pandera.Check:

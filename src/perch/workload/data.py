@@ -62,13 +62,15 @@ def read(path: Path, format_name: str, *, chunk_rows: int = 50_000) -> Frames:
 
 def _typed(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     numbers = _numbers(schema)
+    return pd.DataFrame({name: _column(frame[name], number=name in numbers) for name in schema.columns})
+
+
+def _column(values: pd.Series, *, number: bool) -> pd.Series:
     try:
-        return pd.DataFrame(
-            {name: frame[name].astype(np.float64 if name in numbers else _TEXT) for name in schema.columns}
-        )
+        return values.astype(np.float64 if number else _TEXT)
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"the log has a column of the wrong type ({error}): numbers must be stored as numbers"
+            f"the log's column {values.name} is of the wrong type ({error}): numbers must be stored as numbers"
         ) from error
 
 
@@ -81,7 +83,7 @@ def _numbers(schema: Schema) -> set[str | None]:
 def _parquet(path: Path, chunk_rows: int) -> Frames:
     numbers = _numbers(CLICK_LOG)
     try:
-        with pq.ParquetFile(path) as source:
+        with pq.ParquetFile(path, pre_buffer=False) as source:  # else it keeps all that it has read until the end
             _check_columns(path, source.schema_arrow.names, CLICK_LOG.columns)
             for batch in source.iter_batches(chunk_rows, columns=list(CLICK_LOG.columns)):
                 fields = [(field.name, field.type if field.name in numbers else pa.string()) for field in batch.schema]
