@@ -4,16 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from perch.errors import DataError
 from perch.pipeline.evaluate import evaluate
 from perch.pipeline.features import prepare
-from perch.pipeline.ingest import Source, ingest
+from perch.pipeline.ingest import Ingested, ingest
 from perch.pipeline.scan import chunks, ranked, windows
 from perch.pipeline.settings import PipelineSettings
+from perch.pipeline.source import Source
 from perch.pipeline.streaming import LIBRARIES_BYTES, fits, prepare_streaming
 from perch.pipeline.train import fit
+from perch.workload.data import read
+from perch.workload.schema import CLICK_LOG
 from perch.world import Market
 
 SETTINGS = PipelineSettings(resamples=50)
@@ -135,3 +139,16 @@ def test_nothing_is_left_on_the_disk(log, tmp_path):
     assert isinstance(matrix.base, np.memmap)
     assert not list(tmp_path.iterdir())
     assert isinstance(prepared.evaluation["ad_id"].dtype, pd.CategoricalDtype)
+
+
+def test_reading_a_long_file_keeps_none_of_what_was_read(frame, tmp_path):
+    raw, rows = tmp_path / "raw.parquet", 2_000
+    frame.to_parquet(raw, row_group_size=rows)
+    held = {}
+    log = Ingested(tmp_path / "log.parquet", CLICK_LOG, len(frame), "")
+    coded = frame[list(CLICK_LOG.columns)]
+    coded.astype(dict.fromkeys(coded.select_dtypes("category"), str)).to_parquet(log.path, row_group_size=rows)
+    for name, parts in {"raw": read(raw, "parquet", chunk_rows=rows), "log": chunks(log)}.items():
+        before = pa.total_allocated_bytes()
+        held[name] = [pa.total_allocated_bytes() - before for _ in parts]
+    assert all(max(sizes[-10:]) < max(sizes[:10]) + raw.stat().st_size / 10 for sizes in held.values()), held

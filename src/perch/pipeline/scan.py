@@ -53,19 +53,32 @@ class Windows:
 
 
 def chunks(
-    log: Ingested, columns: Sequence[str] | None = None, *, from_s: float = -np.inf, to_s: float = np.inf
+    log: Ingested,
+    columns: Sequence[str] | None = None,
+    *,
+    from_s: float = -np.inf,
+    to_s: float = np.inf,
+    groups: Sequence[int] | None = None,
 ) -> Iterator[pd.DataFrame]:
     """The rows of `from_s <= time < to_s`, in the order of the file, at most `CHUNK_ROWS` at a time.
 
-    Text columns are categorical, each chunk with categories of its own.
+    Text columns are categorical, each chunk with categories of its own. With `groups`, only rows of these row groups.
     """
-    with pq.ParquetFile(log.path, read_dictionary=log.text_columns()) as file:
-        groups = [group for group in range(file.num_row_groups) if _meets(file, group, log.schema.time, from_s, to_s)]
+    text = log.text_columns()
+    with pq.ParquetFile(log.path, read_dictionary=text, pre_buffer=False) as file:  # else it keeps all that it has read
+        if groups is None:
+            groups = _meeting(file, log.schema.time, from_s, to_s)
         for batch in file.iter_batches(CHUNK_ROWS, row_groups=groups, columns=columns and list(columns)):
             frame = batch.to_pandas()
             inside = frame[log.schema.time].between(from_s, to_s, inclusive="left")
             if inside.any():
                 yield frame if inside.all() else frame[inside]
+
+
+def row_groups(log: Ingested, window: Window) -> list[int]:
+    """The row groups of a log that may hold rows of a window."""
+    with pq.ParquetFile(log.path) as file:
+        return _meeting(file, log.schema.time, window.from_s, window.to_s)
 
 
 def windows(log: Ingested, settings: PipelineSettings) -> Windows:
@@ -149,9 +162,11 @@ def _told(schema: Schema) -> list[str]:
     return [schema.time, schema.label, *([schema.label_time] if schema.label_time else [])]
 
 
-def _meets(file: pq.ParquetFile, group: int, time: str, from_s: float, to_s: float) -> bool:
-    facts = file.metadata.row_group(group)
-    column = facts.column(file.schema_arrow.get_field_index(time))
-    if column.statistics is None or not column.statistics.has_min_max:
-        return True
-    return bool(column.statistics.max >= from_s and column.statistics.min < to_s)
+def _meeting(file: pq.ParquetFile, time: str, from_s: float, to_s: float) -> list[int]:
+    column = file.schema_arrow.get_field_index(time)
+    facts = [file.metadata.row_group(group).column(column).statistics for group in range(file.num_row_groups)]
+    return [
+        group
+        for group, known in enumerate(facts)
+        if known is None or not known.has_min_max or (known.max >= from_s and known.min < to_s)
+    ]

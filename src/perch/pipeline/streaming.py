@@ -34,8 +34,9 @@ from perch.pipeline.settings import PipelineSettings
 from perch.workload.features import FeatureColumns, Table, Transform
 from perch.workload.model import estimator
 
-LIBRARIES_BYTES = 320 * 2**20
-"""What Python, its libraries and one chunk take, measured; the rest of the bound is for rows."""
+LIBRARIES_BYTES = 384 * 2**20
+"""What does not grow with the log, measured: Python and its libraries, a chunk, the rows from which LightGBM finds its
+bins. The rest of the bound is for rows."""
 
 _EVALUATION_ROW_BYTES = 320
 """What an evaluation row takes, with its scores, losses and slices, while a model is judged; measured."""
@@ -176,8 +177,10 @@ def _evaluation(log: Ingested, cut: Windows, share: float, settings: PipelineSet
             drawn = frame if share >= 1 else frame[drawing.random(len(frame)) < share]
             yield pa.Table.from_pandas(drawn, layout, preserve_index=False)
 
-    frame = pa.concat_tables(parts()).unify_dictionaries().to_pandas()
-    frame = frame.sort_values(log.schema.time, kind="stable", ignore_index=True)
+    table = pa.concat_tables(parts()).unify_dictionaries()
+    frame = table.to_pandas(split_blocks=True, self_destruct=True)
+    if not frame[log.schema.time].is_monotonic_increasing:
+        frame = frame.sort_values(log.schema.time, kind="stable", ignore_index=True)
     return frame, clicks_in_window(frame, log.schema, settings.attribution_window_s)
 
 
