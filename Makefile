@@ -18,7 +18,7 @@ export DO_NOT_TRACK := 1
 pytest = $(RUN)/pytest -q $(1) $(2) || $(RUN)/pytest -q --last-failed --last-failed-no-failures none $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train canary market loadtest break up down status test test-quick test-cluster lint types layers format bench-decisions bench-engine bench-freshness bench-operator images cluster-up cluster-down doctor footprint render lock clean
+.PHONY: help install demo train canary market loadtest break up down status test test-quick test-cluster lint types layers format bench-decisions bench-engine bench-freshness bench-imbalance bench-operator images cluster-up cluster-down doctor footprint render lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*##' '{printf "  \033[36m%-16s\033[0m%s\n", $$1, $$2}'
@@ -96,6 +96,9 @@ bench-engine: install  ## Measure how many ticks the engine decides in a second
 
 bench-freshness: install  ## Compare when to train in a simulated market that drifts (half an hour; QUICK=1: two minutes)
 	$(RUN)/python -m benchmarks.freshness
+
+bench-imbalance: install  ## Compare what can be done about rare clicks (ten minutes; QUICK=1: one)
+	$(RUN)/python -m benchmarks.imbalance
 
 bench-operator: install  ## Measure what 200 services cost the operator, on the cluster of KUBECONFIG
 	$(RUN)/python -m benchmarks.operator_load
