@@ -30,7 +30,7 @@ RELEASING: Final = "perch-releasing"
 """Service account of the steps that read the ModelService, and write its wish."""
 
 MEMORY: Final = "perch-training-memory"
-"""ConfigMap in which Argo remembers what steps made."""
+"""ConfigMap in which Argo remembers what steps made; the chart puts its own in its place, or leaves it out."""
 
 INPUTS: Final = "PERCH_INPUTS"
 """Variable with the folder of a step's input artifacts; a pod has its own, so only the local runner sets it."""
@@ -83,9 +83,12 @@ def outgoing(name: str) -> Artifact:
 
 
 def remembered(key: str) -> m.Memoize:
-    """What a step made is taken for a day, where its input parameter `key` is the same."""
+    """What a step made is taken for a day, where its input parameter `key` is the same.
+
+    Argo keeps it in the namespace of its controller, for all namespaces and steps.
+    """
     cache = m.Cache(config_map=m.LocalObjectReference(name=MEMORY))
-    return m.Memoize(key=f"{{{{inputs.parameters.{key}}}}}", max_age="24h", cache=cache)
+    return m.Memoize(key=f"{{{{workflow.namespace}}}}-{key}-{{{{inputs.parameters.{key}}}}}", max_age="24h", cache=cache)
 
 
 def pod(cpu: str = "250m", memory: str = "1Gi") -> dict[str, Any]:

@@ -59,6 +59,7 @@ class Runner:
         self._failed = False
         self._workflow = {
             "workflow.name": run.name,
+            "workflow.namespace": "here",
             **{f"workflow.parameters.{name}": value for name, value in run.parameters.items()},
         }
 
@@ -226,4 +227,4 @@ def _defaults(template: Manifest, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def _memory_key(template: Manifest, known: Mapping[str, str]) -> str | None:
-    return f"{template['name']}-{filled(template['memoize']['key'], known)}" if "memoize" in template else None
+    return filled(template["memoize"]["key"], known) if "memoize" in template else None
