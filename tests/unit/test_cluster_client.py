@@ -397,6 +397,18 @@ def test_ledgers_come_from_the_operator_that_runs_the_namespace(recorded, perch)
     assert perch("policy", "backtest", "v2-1", *ON)[1].startswith("Every decision the same")
 
 
+def test_the_lineage_of_a_version_joins_the_operators_registry_and_its_ledgers(recorded, perch, tmp_path, monkeypatch):
+    registry = MemoryRegistry()
+    for number in (1, 2):
+        register(registry, tmp_path, number)
+    recorded.write("port", "4321")
+    monkeypatch.setattr(reach, "MlflowRegistry", lambda url: registry)
+    code, said = perch("lineage", "2", *ON)
+    assert code == 0
+    assert said.startswith("version     ad-clicks 2, logistic, digest ")
+    assert "rollouts    v2-1, " in said
+
+
 @pytest.mark.parametrize("name", ["v9-1", "../secrets", "--help-me", "v2-1/.."])
 def test_an_unknown_rollout_is_a_usage_error(recorded, perch, name):
     code, said = perch("why", *ON, "--", name)
