@@ -111,7 +111,7 @@ def test_the_first_ten_minutes_of_the_readme(reader):
     setup, market, release, end = commands
 
     told = reader.run(setup)
-    assert "The gate says: better" in told
+    assert "The gates say: better" in told
     assert _alike(json.loads(told.strip().splitlines()[-1]), answer)
 
     reader.start(market, stdout=subprocess.DEVNULL)

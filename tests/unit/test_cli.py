@@ -233,7 +233,7 @@ def test_training_tells_what_came_of_it_and_what_is_next(perch, registry, log, t
     log.to_parquet(tmp_path / "log.parquet")
     code, said = perch("train", "--data", "log.parquet")
     assert code == 0
-    assert "The gate says: cannot tell the models apart" in said
+    assert "The gates say: cannot tell the models apart" in said
     assert said.rstrip().endswith("Next: perch up")
     registry.quarantine("ad-clicks", 2, "It failed 5 % of its requests.")
     listed = perch("models")[1]

@@ -28,8 +28,8 @@ class Slices:
         name, worst = max(found.items(), key=lambda item: item[1].low)
         margin = case.settings.gates.slice_margin
         sentence = (
-            f"on the slice {name}, the worst of {len(parts)}, the challenger's log loss is {shares(worst)} above the "
-            f"champion's; {margin:.0%} are allowed"
+            f"on the slice {name}, the worst of {len(parts)}, the challenger's log loss differs from the champion's by "
+            f"{shares(worst)}; up to {margin:.0%} is allowed"
         )
         figures = {"slices": float(len(parts)), "worst_low": worst.low, "worst_high": worst.high, "allowed": margin}
         return Finding.judged(self.name, sentence, passed=worst.low <= margin, figures=figures)
