@@ -85,9 +85,7 @@ def small() -> WorkflowTemplate:
         with DAG(
             name="main",
             inputs=[Parameter(name="text"), Parameter(name="lock")],
-            outputs=[
-                Parameter(name="sum", value_from=m.ValueFrom(parameter="{{tasks.add.outputs.parameters.sum}}"))
-            ],
+            outputs=[Parameter(name="sum", value_from=m.ValueFrom(parameter="{{tasks.add.outputs.parameters.sum}}"))],
         ) as dag:
             words = split(arguments={"text": dag.get_parameter("text")})
             kept = keep(arguments={"key": words.get_parameter("key")})

@@ -7,7 +7,12 @@ import pytest
 from markdown_blocks import ROOT
 
 DOCKERFILES = sorted((ROOT / "images").glob("*/Dockerfile"))
-GROUPS = {"serving": {"serve"}, "operator": {"control", "operator"}, "mlflow": {"train", "control"}}
+GROUPS = {
+    "serving": {"serve"},
+    "operator": {"control", "operator"},
+    "mlflow": {"train", "control"},
+    "training": {"train", "control", "operator", "workflows", "distributed"},
+}
 
 every_image = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)
 

@@ -125,9 +125,9 @@ def test_a_run_that_was_broken_off_can_be_gone_on_with(memory, runner, notes):
     run = begin(memory, "slow")
 
     async def broken_off():
-        task = asyncio.create_task(runner(run))
-        while not (notes / "tries-slow").exists():
-            await asyncio.sleep(0.02)
+        begun = asyncio.Event()
+        task = asyncio.create_task(runner(run, lambda run: begun.set() if "work(slow)" in run.nodes else None))
+        await begun.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -156,5 +156,5 @@ def test_what_only_argo_understands_is_refused_when_it_is_read(key):
 
 
 def test_a_workflow_that_nobody_knows_is_named_with_those_there_are():
-    with pytest.raises(UsageError, match="no workflow 'large'. Known: small"):
+    with pytest.raises(UsageError, match=r"no workflow 'large'\. Known: small"):
         Templates([small().to_dict()]).workflow("perch-large")

@@ -25,6 +25,7 @@ def settings_of(service: ModelService) -> PipelineSettings:
     spec = service.spec
     return PipelineSettings(
         seed=spec.training.seed,
+        memory_bytes=spec.training.memory_bytes,
         attribution_window_s=spec.attribution_window_s,
         gates=spec.training.gates,
         slo=spec.slo,

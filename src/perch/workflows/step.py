@@ -88,7 +88,8 @@ def remembered(key: str) -> m.Memoize:
     Argo keeps it in the namespace of its controller, for all namespaces and steps.
     """
     cache = m.Cache(config_map=m.LocalObjectReference(name=MEMORY))
-    return m.Memoize(key=f"{{{{workflow.namespace}}}}-{key}-{{{{inputs.parameters.{key}}}}}", max_age="24h", cache=cache)
+    value = f"{{{{inputs.parameters.{key}}}}}"
+    return m.Memoize(key=f"{{{{workflow.namespace}}}}-{key}-{value}", max_age="24h", cache=cache)
 
 
 def pod(cpu: str = "250m", memory: str = "1Gi") -> dict[str, Any]:

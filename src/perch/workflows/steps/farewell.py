@@ -1,9 +1,12 @@
-"""The exit handler: whatever happened, those who want to know are told."""
+"""The exit handler: whatever happened, those who want to know are told, and what is long done is cleaned up."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from hera.workflows import Parameter
 
+from perch.errors import PlatformError
+from perch.workflows.clearing import clear
 from perch.workflows.step import step
 from perch.workflows.telling import notify, sentence_of
 
@@ -11,10 +14,15 @@ from perch.workflows.telling import notify, sentence_of
 @step(memory="256Mi", deadline_s=300)
 def farewell(
     name: Annotated[str, Parameter(name="name", value="{{workflow.name}}")],
+    namespace: Annotated[str, Parameter(name="namespace", value="{{workflow.namespace}}")],
     status: Annotated[str, Parameter(name="status", value="{{workflow.status}}")],
     failures: Annotated[str, Parameter(name="failures", value="{{workflow.failures}}")],
 ) -> Annotated[str, Parameter(name="sentence")]:
     """Say how the workflow ended, to the address that the environment names, if it names one."""
     sentence = sentence_of(name, status, failures)
     notify(sentence)
+    try:
+        clear(namespace, datetime.now(UTC).date())
+    except PlatformError as error:  # the next workflow's end tries again; this one's has been told
+        print(error)  # noqa: T201  the step's log
     return sentence

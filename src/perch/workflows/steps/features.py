@@ -5,10 +5,10 @@ from typing import Annotated
 
 from hera.workflows import Parameter
 
-from perch.pipeline.features import prepare
 from perch.pipeline.handover import read_ingested, write_prepared
+from perch.pipeline.streaming import prepare_log
 from perch.workflows.given import kinds_of, service_of, settings_of
-from perch.workflows.step import incoming, outgoing, remembered, step
+from perch.workflows.step import incoming, outgoing, remembered, scratch, step
 
 
 @step(memory="2Gi", memoize=remembered("prepared-key"))
@@ -20,11 +20,5 @@ def features(
 ) -> None:
     """Prepare the log for training."""
     ingested, service = read_ingested(Path(log)), service_of(declaration)
-    made = prepare(
-        ingested.load(),
-        ingested.schema,
-        settings_of(service),
-        data_digest=ingested.digest,
-        kinds=kinds_of(service),
-    )
-    write_prepared(prepared, made)
+    with scratch() as folder:
+        write_prepared(prepared, prepare_log(ingested, settings_of(service), scratch=folder, kinds=kinds_of(service)))
