@@ -127,6 +127,12 @@ def test_only_known_places_are_asked(location, tmp_path):
     assert "x:y" not in str(refused.value)
 
 
+@pytest.mark.parametrize("location", ["http://127.0.0.1:99999/x", "http://..../x", "http://[::1/x", "http://a\x00b/x"])
+def test_an_address_that_is_none_is_told_in_a_sentence(location, tmp_path):
+    with pytest.raises(DataError, match=r"is no address of a web server|is nothing to fetch"):
+        ingest(Source(location, "parquet"), tmp_path)
+
+
 def test_a_key_holds_until_somebody_writes_to_the_log(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("a")

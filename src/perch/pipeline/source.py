@@ -79,9 +79,10 @@ def fetched(source: Source, scratch: Path, told: Told | None = None) -> Iterator
     if isinstance(source.location, Path) or not _is_address(source.location):
         yield Path(source.location)
         return
+    place = _place(source.location)
     with tempfile.TemporaryDirectory(prefix=".fetched-", dir=scratch, ignore_cleanup_errors=True) as folder:
         path = Path(folder) / _file_name(source.location)
-        with _place(source.location).find(source.location) as remote:
+        with place.find(source.location) as remote:
             _save(remote, path, str(source), told)
         yield path
 
@@ -92,8 +93,8 @@ def _is_address(location: str) -> bool:
 
 def _place(url: str) -> Place:
     """Who holds a file. The clients are imported where they are needed: most logs are files."""
-    scheme = urlsplit(url).scheme
-    if scheme in {"http", "https"} and urlsplit(url).hostname:
+    scheme, host = _scheme_and_host(url)
+    if scheme in {"http", "https"} and host:
         from perch.adapters.data.http import WebPlace
 
         return WebPlace()
@@ -104,6 +105,14 @@ def _place(url: str) -> Place:
     raise DataError(
         f"{shown(url)} is nothing to fetch a log from: name a path, or http://, https:// or s3://BUCKET/KEY"
     )
+
+
+def _scheme_and_host(url: str) -> tuple[str, str | None]:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "", None
+    return parts.scheme, parts.hostname
 
 
 def _file_name(url: str) -> str:

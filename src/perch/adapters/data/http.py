@@ -1,6 +1,6 @@
 """Click logs on a web server."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
@@ -23,11 +23,13 @@ class WebPlace:
     @contextmanager
     def find(self, url: str) -> Iterator[Remote]:
         """See `Place.find`. A GET that is not read, since not every server answers HEAD."""
-        hooks: dict[str, list[Callable[..., object]]] = {"request": [_Encrypted(url)]}
         with (
             _told(url, self._timeout.read or SILENCE_S),
             httpx.Client(
-                timeout=self._timeout, follow_redirects=True, max_redirects=_REDIRECTS, event_hooks=hooks
+                timeout=self._timeout,
+                follow_redirects=True,
+                max_redirects=_REDIRECTS,
+                event_hooks={"request": [_Encrypted(url)]},
             ) as client,
             client.stream("GET", url, headers={"accept-encoding": "identity"}) as response,
         ):
@@ -69,6 +71,8 @@ def _told(url: str, silence_s: float) -> Iterator[None]:
     """Say in a sentence what goes wrong, until the file has been read."""
     try:
         yield
+    except (httpx.InvalidURL, UnicodeError, OverflowError) as error:  # the latter two: no host, no port
+        raise DataError(f"{shown(url)} is no address of a web server ({error}): write https://HOST/PATH") from error
     except httpx.UnsupportedProtocol as error:
         raise DataError(
             f"{shown(url)} redirects to something else than a web server: name the address itself"

@@ -39,5 +39,8 @@ class Place(Protocol):
 
 def shown(url: str) -> str:
     """A URL as one may print it: without a user's name and password, and without a query, which may be a signature."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "the address"
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
