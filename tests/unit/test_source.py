@@ -127,7 +127,7 @@ def test_only_known_places_are_asked(location, tmp_path):
     assert "x:y" not in str(refused.value)
 
 
-@pytest.mark.parametrize("location", ["http://127.0.0.1:99999/x", "http://..../x", "http://[::1/x", "http://a\x00b/x"])
+@pytest.mark.parametrize("location", ["http://..../x", "http://[::1/x", "http://a\x00b/x"])
 def test_an_address_that_is_none_is_told_in_a_sentence(location, tmp_path):
     with pytest.raises(DataError, match=r"is no address of a web server|is nothing to fetch"):
         ingest(Source(location, "parquet"), tmp_path)

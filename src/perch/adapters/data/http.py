@@ -71,7 +71,7 @@ def _told(url: str, silence_s: float) -> Iterator[None]:
     """Say in a sentence what goes wrong, until the file has been read."""
     try:
         yield
-    except (httpx.InvalidURL, UnicodeError, OverflowError) as error:  # the latter two: no host, no port
+    except (httpx.InvalidURL, UnicodeError) as error:  # the latter: the name of no host
         raise DataError(f"{shown(url)} is no address of a web server ({error}): write https://HOST/PATH") from error
     except httpx.UnsupportedProtocol as error:
         raise DataError(
