@@ -38,7 +38,11 @@ def train_and_tell(
             model=spec.model,
             workdir=workdir,
             settings=PipelineSettings(
-                seed=seed, attribution_window_s=spec.attribution_window_s, gates=spec.training.gates, slo=spec.slo
+                seed=seed,
+                memory_bytes=spec.training.memory_bytes,
+                attribution_window_s=spec.attribution_window_s,
+                gates=spec.training.gates,
+                slo=spec.slo,
             ),
             progress=lambda stage, message: waiting.update(f"{stage}: {message}"),
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from perch.adapters.registry.port import ModelRegistry, ModelVersion, Role
 from perch.pipeline.case import Case
 from perch.pipeline.evaluate import Evaluation, evaluate
-from perch.pipeline.features import BASELINE_KIND, CHALLENGER_KIND, Prepared, prepare
+from perch.pipeline.features import BASELINE_KIND, CHALLENGER_KIND, Prepared
 from perch.pipeline.gates import ask
 from perch.pipeline.incumbents import check_incumbents, incumbents
 from perch.pipeline.ingest import ingest
@@ -22,8 +22,8 @@ from perch.pipeline.record import Record
 from perch.pipeline.register import register
 from perch.pipeline.settings import PipelineSettings
 from perch.pipeline.source import Source
+from perch.pipeline.streaming import held, prepare_log, validate_log
 from perch.pipeline.train import fit
-from perch.pipeline.validate import validate
 from perch.workload.model import Scorer
 from perch.workload.package import write_package
 
@@ -126,12 +126,12 @@ class _Run:
         with self._stage("ingest", f"reading {source}") as took:
             log = ingest(source, self._workdir, partial(self._tell, "ingest"))
             took(log.rows)
-        frame = log.load()
-        with self._stage("validate", f"checking {log.rows:,} impressions") as took:
-            validate(frame, log.schema, now_s=time.time())
+        parts = "" if held(log, self._settings) else ", in parts: they do not fit into the declared memory"
+        with self._stage("validate", f"checking {log.rows:,} impressions{parts}") as took:
+            validate_log(log, self._settings, now_s=time.time())
             took(log.rows)
-        with self._stage("features", "maturing labels and counting feature tables") as took:
-            prepared = prepare(frame, log.schema, self._settings, data_digest=log.digest)
+        with self._stage("features", f"maturing labels and counting feature tables{parts}") as took:
+            prepared = prepare_log(log, self._settings, scratch=self._workdir)
             took(log.rows)
         return prepared
 

@@ -59,8 +59,9 @@ def chunks(
     from_s: float = -np.inf,
     to_s: float = np.inf,
     groups: Sequence[int] | None = None,
+    rows: int = CHUNK_ROWS,
 ) -> Iterator[pd.DataFrame]:
-    """The rows of `from_s <= time < to_s`, in the order of the file, at most `CHUNK_ROWS` at a time.
+    """The rows of `from_s <= time < to_s`, in the order of the file, at most `rows` at a time.
 
     Text columns are categorical, each chunk with categories of its own. With `groups`, only rows of these row groups.
     """
@@ -68,7 +69,7 @@ def chunks(
     with pq.ParquetFile(log.path, read_dictionary=text, pre_buffer=False) as file:  # else it keeps all that it has read
         if groups is None:
             groups = _meeting(file, log.schema.time, from_s, to_s)
-        for batch in file.iter_batches(CHUNK_ROWS, row_groups=groups, columns=columns and list(columns)):
+        for batch in file.iter_batches(rows, row_groups=groups, columns=columns and list(columns)):
             frame = batch.to_pandas()
             inside = frame[log.schema.time].between(from_s, to_s, inclusive="left")
             if inside.any():

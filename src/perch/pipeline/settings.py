@@ -30,6 +30,10 @@ class PipelineSettings:
     resamples: int = 300
     """Bootstrap resamples behind each interval."""
 
+    memory_bytes: int | None = None
+    """Memory that training may take, libraries included. A log that does not fit is read in parts, and models of kinds
+    that hold what they learn from learn all clicks and as many other rows as there is room for. `None`: no bound."""
+
     features: FeatureSettings = field(default_factory=FeatureSettings)
     gates: GateSettings = field(default_factory=GateSettings)
     slo: Slo = field(default_factory=Slo)

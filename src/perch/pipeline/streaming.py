@@ -26,11 +26,13 @@ from perch.pipeline.features import (
     Prepared,
     TrainingInput,
     clicks_in_window,
+    prepare,
     sampling,
 )
 from perch.pipeline.ingest import Ingested
 from perch.pipeline.scan import Window, Windows, chunks, windows
 from perch.pipeline.settings import PipelineSettings
+from perch.pipeline.validate import validate
 from perch.workload.features import FeatureColumns, Table, Transform
 from perch.workload.model import estimator
 
@@ -47,16 +49,51 @@ _VALUE_BYTES = 32
 _LOWEST_KEEP_RATE = 0.005
 
 
-def fits(log: Ingested, memory_bytes: int) -> bool:
-    """Whether a log can be trained on within a bound by holding it in memory whole."""
-    return LIBRARIES_BYTES + log.rows * len(log.schema.columns) * _VALUE_BYTES <= memory_bytes
+_VALIDATED_ROWS = 250_000
+
+
+def held(log: Ingested, settings: PipelineSettings) -> bool:
+    """Whether training may hold a log in memory whole: it fits into the bound, or there is none."""
+    needed = LIBRARIES_BYTES + log.rows * len(log.schema.columns) * _VALUE_BYTES
+    return settings.memory_bytes is None or needed <= settings.memory_bytes
+
+
+def validate_log(log: Ingested, settings: PipelineSettings, *, now_s: float) -> int:
+    """Validate a log within the bound of memory, and return its clicks.
+
+    One that does not fit must keep to the rules in each stretch of 250,000 rows, so an input whose feed broke off is
+    refused, too. Copies are found within a stretch.
+
+    Raises:
+        DataError: Something is wrong, as `perch.pipeline.validate.validate` says.
+    """
+    if held(log, settings):
+        return validate(log.load(), log.schema, now_s=now_s).clicks
+    clicks, first = 0, 0
+    for frame in chunks(log, rows=_VALIDATED_ROWS):
+        frame.index = pd.RangeIndex(first, first + len(frame))  # by which a wrong row is named
+        clicks += validate(frame, log.schema, now_s=now_s).clicks
+        first += len(frame)
+    return clicks
+
+
+def prepare_log(
+    log: Ingested,
+    settings: PipelineSettings,
+    *,
+    scratch: Path,
+    kinds: Sequence[str] = (BASELINE_KIND, CHALLENGER_KIND),
+) -> Prepared:
+    """Prepare a log in memory where it fits into the bound, else by `prepare_streaming`; raises as these do."""
+    if held(log, settings):
+        return prepare(log.load(), log.schema, settings, data_digest=log.digest, kinds=kinds)
+    return prepare_streaming(log, settings, scratch=scratch, kinds=kinds)
 
 
 def prepare_streaming(
     log: Ingested,
     settings: PipelineSettings,
     *,
-    memory_bytes: int,
     scratch: Path,
     kinds: Sequence[str] = (BASELINE_KIND, CHALLENGER_KIND),
 ) -> Prepared:
@@ -64,8 +101,7 @@ def prepare_streaming(
 
     Args:
         log: The ingested log.
-        settings: How to train.
-        memory_bytes: What the process may take from here to the end of the gates.
+        settings: How to train, and in what memory, from here to the end of the gates.
         scratch: Folder on a disk with room for the features of the training rows: 8 bytes a number.
         kinds: Kinds of model to prepare for.
 
@@ -73,8 +109,9 @@ def prepare_streaming(
         DataError: A window has no clicks, or no other rows; or all clicks together do not fit.
         ModelError: There is no kind of such a name.
     """
-    cut, room_bytes = windows(log, settings), max(0, memory_bytes - LIBRARIES_BYTES)
-    judged = min(cut.evaluation.rows, room_bytes // 2 // _EVALUATION_ROW_BYTES)
+    cut = windows(log, settings)
+    room_bytes = np.inf if settings.memory_bytes is None else max(0, settings.memory_bytes - LIBRARIES_BYTES)
+    judged = min(1.0, room_bytes / 2 / _EVALUATION_ROW_BYTES / cut.evaluation.rows)
     columns = {kind: estimator(kind).columns(log.schema) for kind in kinds}
     rates = {
         read: min(
@@ -86,7 +123,7 @@ def prepare_streaming(
     made, clicked = _training(
         log, cut, {read: (transforms[read], rate) for read, rate in rates.items()}, settings, scratch
     )
-    evaluation, evaluation_clicked = _evaluation(log, cut, judged / cut.evaluation.rows, settings)
+    evaluation, evaluation_clicked = _evaluation(log, cut, judged, settings)
     return Prepared(
         log.schema,
         log.digest,
@@ -102,7 +139,7 @@ def prepare_streaming(
 
 
 def _keep_rate(
-    kind: str, columns: FeatureColumns, training: Window, room_bytes: int, settings: PipelineSettings
+    kind: str, columns: FeatureColumns, training: Window, room_bytes: float, settings: PipelineSettings
 ) -> float:
     """The share of the other rows that a kind can hold beside all clicks."""
     row_bytes = estimator(kind).bytes_per_row(len(columns.features))

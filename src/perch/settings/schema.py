@@ -158,8 +158,17 @@ class Training(Settings):
     seed: Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] = 0
     """Seed of everything random in training."""
 
+    memory_mib: Annotated[int, Field(ge=448, le=2**24, strict=True)] | None = None
+    """Memory that training may take, in MiB, libraries included: the limit of its pods, or what a machine can spare. A
+    log that does not fit is read in parts. Empty: every log is held in memory."""
+
     gates: GateSettings = GateSettings()
     freshness: FreshnessPolicy = FreshnessPolicy()
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The bound in bytes."""
+        return None if self.memory_mib is None else self.memory_mib * 2**20
 
 
 class Spec(Settings):
