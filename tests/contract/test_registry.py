@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from perch.adapters.registry.memory import MemoryRegistry
-from perch.adapters.registry.port import ModelRegistry, Role
+from perch.adapters.registry.port import ModelRegistry, Role, UnknownVersionError
 from perch.errors import ModelError, RegistryError
 from perch.workload.features import FeatureColumns, FeatureSettings, Transform
 from perch.workload.model import Scorer, estimator
@@ -90,6 +90,15 @@ def test_a_role_is_held_by_one_version_at_a_time(registry, model, package):
     registry.assign(model, Role.CHAMPION, 2)
     assert registry.holder(model, Role.CHAMPION).version == 2
     assert [version.roles for version in registry.versions(model)] == [{Role.BASELINE}, {Role.CHAMPION}]
+
+
+def test_a_further_fact_is_written_down_over_what_it_said_before(registry, model, package):
+    registry.register(model, package, metrics={}, tags={"seed": "1"})
+    for value in ("0.1", "0.2"):
+        registry.note(model, 1, "staleness", value)
+    assert registry.get(model, 1).tags.items() >= {"seed": "1", "staleness": "0.2"}.items()
+    with pytest.raises(UnknownVersionError):
+        registry.note(model, 9, "staleness", "1")
 
 
 def test_quarantine_is_remembered_and_can_be_lifted(registry, model, package):

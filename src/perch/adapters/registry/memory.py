@@ -61,6 +61,12 @@ class MemoryRegistry:
         entry = self._entry(model, version)
         self._entries[model][version - 1] = replace(entry, version=replace(entry.version, quarantine=reason))
 
+    def note(self, model: str, version: int, name: str, value: str) -> None:
+        """Write down a further fact of a version."""
+        entry = self._entry(model, version)
+        told = replace(entry.version, tags={**entry.version.tags, name: value})
+        self._entries[model][version - 1] = replace(entry, version=told)
+
     def fetch(self, model: str, version: int, into: Path) -> Path:
         """Write a version's package below `into`, digest checked."""
         entry = self._entry(model, version)

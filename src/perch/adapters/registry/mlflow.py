@@ -123,6 +123,12 @@ class MlflowRegistry:
             elif _QUARANTINE in found.tags:
                 self._client.delete_model_version_tag(model, str(version), _QUARANTINE)
 
+    def note(self, model: str, version: int, name: str, value: str) -> None:
+        """Set a version's tag."""
+        with self._calling(f"write down {name} of {model} version {version}"):
+            self._found(model, version)
+            self._client.set_model_version_tag(model, str(version), name, value)
+
     def fetch(self, model: str, version: int, into: Path) -> Path:
         """Download a version's package below `into`, digest checked."""
         with _silent_for_longer(), self._calling(f"fetch {model} version {version}"):

@@ -84,6 +84,10 @@ class ModelRegistry(Protocol):
         """Remember why a version must not be offered again, or forget it (`None`)."""
         ...
 
+    def note(self, model: str, version: int, name: str, value: str) -> None:
+        """Write down a further fact of a version among its tags, over what the name said before."""
+        ...
+
     def fetch(self, model: str, version: int, into: Path) -> Path:
         """Return the folder of a version's package below `into`, digest checked; copied unless it stands there."""
         ...

@@ -1,0 +1,1 @@
+"""Watches over the age of a service's model, and has it trained anew when that is due."""
