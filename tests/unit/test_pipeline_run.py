@@ -223,3 +223,28 @@ def test_a_small_log_with_few_clicks_keeps_the_baseline(tmp_path):
     assert result.challenger.record.reason.endswith("the baseline stays")
     assert registry.holder("ctr", Role.CHAMPION) == result.baseline.version
     assert registry.holder("ctr", Role.CHALLENGER) is None
+
+
+def test_of_several_candidates_the_best_that_passes_asks_for_traffic(source, tmp_path):
+    registry = MemoryRegistry()
+    result = train(
+        source, registry=registry, model="ctr", workdir=tmp_path, settings=SETTINGS, candidates=("wide", "lightgbm")
+    )
+    assert [one.version.kind for one in result.candidates] == ["wide", "lightgbm"]
+    passed = [one.version for one in result.candidates if one.record.accepted]
+    best = min(passed, key=lambda version: version.metrics["log_loss"])
+    assert result.offered == best.version == registry.holder("ctr", Role.CHALLENGER).version
+    assert result.challenger.version.version == best.version
+
+
+def test_a_model_that_is_judged_anew_says_what_was_found_last(source, tmp_path):
+    registry = MemoryRegistry()
+    strict = replace(SETTINGS, gates=GateSettings(maxPackageMb=0.001))
+    refused = train(source, registry=registry, model="ctr", workdir=tmp_path, settings=strict)
+    assert refused.offered is None
+    assert registry.holder("ctr", Role.CHALLENGER) is None
+    accepted = train(source, registry=registry, model="ctr", workdir=tmp_path, settings=SETTINGS)
+    assert accepted.offered == refused.challenger.version.version
+    (model,) = (one for one in registry.versions("ctr") if one.version == accepted.offered)
+    assert model.tags["gate_verdict"] == "better"
+    assert '"accepted":true' in model.tags["gates"]

@@ -48,19 +48,69 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Click log: a path, an http(s):// or an s3:// address. Without it a simulated market makes one."
+            help="Click log: a path, an http(s):// or an s3:// address. Without it the declared one, or a simulated one."
         ),
     ] = None,
     data_format: Annotated[
         str | None,
         typer.Option("--format", help="Layout of --data: open-bandit, criteo, avazu or parquet, which is the default."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random; without it the declared one.")] = None,
 ) -> None:
     """Train, evaluate, gate and register a baseline and a challenger: here, for the registry of the place."""
     from perch.cli.train import train_and_tell
 
     train_and_tell(target, declared(declaration), data, data_format, seed)
+
+
+@app.command()
+@targeted
+def learn(
+    target: Target,
+    declaration: Declaration,
+    data: Annotated[str, typer.Option(help="Click log of later days: a path, an http(s):// or an s3:// address.")],
+    data_format: Annotated[
+        str | None,
+        typer.Option("--format", help="Layout of --data: open-bandit, criteo, avazu or parquet, which is the default."),
+    ] = None,
+) -> None:
+    """Have the light model learn what came since its training, and propose it: here, for the registry of the place."""
+    from perch.cli.train import learn_and_tell
+
+    learn_and_tell(target, declared(declaration), data, data_format)
+
+
+@app.command()
+@targeted
+def freshness(
+    target: Target,
+    declaration: Declaration,
+    backtest: Annotated[
+        bool,
+        typer.Option(
+            "--backtest", help="Measure by backtests what an hour of age costs, and write it to the champion."
+        ),
+    ] = False,
+    data: Annotated[str | None, typer.Option(help="For --backtest: click log; without it the declared one.")] = None,
+    data_format: Annotated[str | None, typer.Option("--format", help="Layout of --data.")] = None,
+) -> None:
+    """Say how old the model is, what that costs, and when it is trained anew, and why."""
+    from perch.cli.freshness import measure_and_tell, tell_freshness
+
+    if backtest:
+        measure_and_tell(target, declared(declaration), data, data_format)
+    else:
+        tell_freshness(target)
+
+
+@app.command()
+@targeted
+def retrain(
+    target: Target,
+    override: Annotated[bool, typer.Option("--override", help="Also in the cool-down after the last run.")] = False,
+) -> None:
+    """Have the model trained anew, and released if it passes its gates."""
+    console.print(f"{target.retrain(override=override)} See: perch freshness{target.options}")
 
 
 @app.command()

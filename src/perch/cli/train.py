@@ -1,6 +1,6 @@
-"""`perch train` and `perch models`."""
+"""`perch train`, `perch learn` and `perch models`."""
 
-from pathlib import Path
+from collections.abc import Mapping
 
 from rich.table import Column, Table
 
@@ -9,57 +9,68 @@ from perch.cli.options import console
 from perch.cli.target import Target
 from perch.errors import UsageError
 from perch.pipeline.record import Record
-from perch.pipeline.run import TrainedModel, train
-from perch.pipeline.settings import PipelineSettings
+from perch.pipeline.run import TrainedModel, learn, train
 from perch.pipeline.source import Source
 from perch.settings import ModelService
+from perch.workflows.given import settings_of, source_of
 
 _SHOWN = ("log_loss", "auc", "pr_auc", "normalised_entropy", "calibration_ratio", "expected_calibration_error")
 
 
 def train_and_tell(
-    target: Target, declaration: ModelService, data: str | None, data_format: str | None, seed: int
+    target: Target, declaration: ModelService, data: str | None, data_format: str | None, seed: int | None
 ) -> None:
-    """Train on a click log, or on a simulated one, and print what came of it.
+    """Train as it is declared, but for what is named here, and print what came of it.
 
     Raises:
         UsageError: there is a format, but no log.
         DataError: the log cannot be used.
         RegistryError: the registry does not answer.
     """
-    spec, workdir = declaration.spec, target.folder / "training"
     if data_format is not None and data is None:
         raise UsageError(f"--format {data_format} says how a click log is laid out. Name the log with --data.")
-    source = Source(data, data_format or "parquet") if data else _simulated(workdir)
-    with console.status("opening the registry") as waiting, target.registry() as registry:
-        result = train(
-            source,
-            registry=registry,
-            model=spec.model,
-            workdir=workdir,
-            settings=PipelineSettings(
-                seed=seed,
-                memory_bytes=spec.training.memory_bytes,
-                attribution_window_s=spec.attribution_window_s,
-                gates=spec.training.gates,
-                slo=spec.slo,
-            ),
-            progress=lambda stage, message: waiting.update(f"{stage}: {message}"),
-        )
+    told = {"data": data, "format": data_format or "parquet"} if data else {}
+    asked = _asking(declaration, told | ({} if seed is None else {"seed": seed}))
+    workdir = target.folder / "training"
+    with console.status("simulating 14 days of a market") as waiting:
+        source = source_of(asked, workdir)
+        waiting.update("opening the registry")
+        with target.registry() as registry:
+            result = train(
+                source,
+                registry=registry,
+                model=asked.spec.model,
+                workdir=workdir,
+                settings=settings_of(asked),
+                candidates=asked.spec.training.candidates,
+                progress=lambda stage, message: waiting.update(f"{stage}: {message}"),
+            )
     for stage in result.stages:
         rate = f"{stage.rows / stage.seconds:>12,.0f} rows/s" if stage.rows > 1 and stage.seconds else ""
         console.print(f"{stage.name:<10} {stage.seconds:6.1f} s {rate}", highlight=False)
-    console.print(_table([result.baseline, result.challenger]))
-    record = result.challenger.record
-    if record is None:
-        return
-    console.print(_findings(record))
-    console.print(f"The gates say: {record.reason}.")
-    if record.accepted:
-        release = f"perch rollout start --version {result.challenger.version.version}{target.options}"
-        console.print(f"Next: {target.bring_up}; {release}")
-    else:
-        console.print(f"The challenger is registered with this reason and not offered. Next: {target.bring_up}")
+    console.print(_table([result.baseline, *result.candidates]))
+    _tell_gates(target, result.challenger)
+
+
+def learn_and_tell(target: Target, declaration: ModelService, data: str, data_format: str | None) -> None:
+    """Have the light model learn a log of later times, and print what came of it.
+
+    Raises:
+        DataError: the log cannot be used, or tells nothing new.
+        ModelError: no model is registered that learns further rows.
+        RegistryError: the registry does not answer.
+    """
+    with console.status("opening the registry") as waiting, target.registry() as registry:
+        learnt = learn(
+            Source(data, data_format or "parquet"),
+            registry=registry,
+            model=declaration.spec.model,
+            workdir=target.folder / "training",
+            settings=settings_of(declaration),
+            progress=lambda stage, message: waiting.update(f"{stage}: {message}"),
+        )
+    console.print(_table([learnt]))
+    _tell_gates(target, learnt)
 
 
 def tell_versions(target: Target, model: str) -> None:
@@ -84,14 +95,23 @@ def tell_versions(target: Target, model: str) -> None:
     console.print(table)
 
 
-def _simulated(workdir: Path) -> Source:
-    from perch.world.market import Market
+def _asking(declaration: ModelService, told: Mapping[str, str | int]) -> ModelService:
+    """The declaration, with what a person tells of its training in place of what it says."""
+    training = declaration.spec.training.model_copy(update=dict(told))
+    return declaration.model_copy(update={"spec": declaration.spec.model_copy(update={"training": training})})
 
-    workdir.mkdir(parents=True, exist_ok=True)
-    log = workdir / "market.parquet"
-    with console.status("simulating 14 days of a market"):
-        Market().log().to_parquet(log)
-    return Source(log, "parquet")
+
+def _tell_gates(target: Target, challenger: TrainedModel) -> None:
+    record = challenger.record
+    if record is None:
+        return
+    console.print(_findings(record))
+    console.print(f"The gates say: {record.reason}.")
+    if record.accepted:
+        release = f"perch rollout start --version {challenger.version.version}{target.options}"
+        console.print(f"Next: {target.bring_up}; {release}")
+    else:
+        console.print(f"The challenger is registered with this reason and not offered. Next: {target.bring_up}")
 
 
 def _table(models: list[TrainedModel]) -> Table:

@@ -47,9 +47,12 @@ def register(
         RegistryError: The registry does not answer; then nothing is registered.
     """
     manifest, digest = check_package(package), package_digest(package)
+    said = dict(origin or {})
+    if record is not None:
+        said |= {"gate_verdict": record.verdict.value, "gate_reason": record.reason, "gates": record.to_json()}
     known = [version for version in registry.versions(model) if version.digest == digest]
     if known:
-        return known[-1]
+        return _said_anew(registry, known[-1], said)
     tags = {
         "data_digest": prepared.data_digest,
         "data_from_s": f"{prepared.data_from_s:.0f}",
@@ -62,9 +65,15 @@ def register(
         "attribution_window_s": f"{settings.attribution_window_s:g}",
         "parameters": parameters(manifest, settings),
     }
-    if record is not None:
-        tags |= {"gate_verdict": record.verdict.value, "gate_reason": record.reason, "gates": record.to_json()}
-    return registry.register(model, package, metrics=evaluation.flat(), tags=tags | dict(origin or {}))
+    return registry.register(model, package, metrics=evaluation.flat(), tags=tags | said)
+
+
+def _said_anew(registry: ModelRegistry, version: ModelVersion, said: Mapping[str, str]) -> ModelVersion:
+    """The version with what was said of it last: gates that it failed once may let it pass today, and the other way."""
+    for name, value in said.items():
+        if version.tags.get(name) != value:
+            registry.note(version.model, version.version, name, value)
+    return registry.get(version.model, version.version)
 
 
 def parameters(manifest: Manifest, settings: PipelineSettings) -> str:

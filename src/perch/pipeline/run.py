@@ -5,19 +5,22 @@ anything clever asks for traffic.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from perch.adapters.registry.port import ModelRegistry, ModelVersion, Role
+from perch.adapters.registry.port import ModelRegistry, ModelVersion
+from perch.errors import RefusedError
 from perch.pipeline.case import Case
 from perch.pipeline.evaluate import Evaluation, evaluate
 from perch.pipeline.features import BASELINE_KIND, CHALLENGER_KIND, Prepared
 from perch.pipeline.gates import ask
 from perch.pipeline.incumbents import check_incumbents, incumbents
 from perch.pipeline.ingest import ingest
+from perch.pipeline.learn import known_version, learn_rows, prepare_new
+from perch.pipeline.offer import offer, seat
 from perch.pipeline.record import Record
 from perch.pipeline.register import register
 from perch.pipeline.settings import PipelineSettings
@@ -55,11 +58,21 @@ class PipelineResult:
     """What a run of the pipeline made."""
 
     baseline: TrainedModel
-    challenger: TrainedModel
+    candidates: tuple[TrainedModel, ...]
+    """In the order in which they were asked for; at least one."""
+
+    offered: int | None
+    """Version that asks for traffic; `None` when no candidate passed its gates."""
+
     prepared: Prepared
     """For `challenge`, which trains further models on the same rows."""
 
     stages: list[Stage]
+
+    @property
+    def challenger(self) -> TrainedModel:
+        """The candidate that is offered; the first one, when none is."""
+        return next((one for one in self.candidates if one.version.version == self.offered), self.candidates[0])
 
 
 def train(
@@ -69,12 +82,13 @@ def train(
     model: str,
     workdir: Path,
     settings: PipelineSettings | None = None,
+    candidates: Sequence[str] = (CHALLENGER_KIND,),
     progress: Progress | None = None,
 ) -> PipelineResult:
-    """Train, judge and register a baseline and a challenger.
+    """Train, judge and register a baseline and its candidates.
 
-    The baseline gets its role when nobody holds it, and is champion where there is none. The challenger gets its
-    role when all gates let it pass; refused, it is registered with the reason and gets none.
+    The baseline gets its role when nobody holds it, and is champion where there is none. The best candidate that passes
+    all gates is the challenger; one that does not is registered with the reason.
 
     Args:
         source: The click log.
@@ -82,6 +96,7 @@ def train(
         model: Name under which they are.
         workdir: Folder for the ingested log and the packages; created when it does not exist.
         settings: How to train.
+        candidates: Kinds of model to train beside the baseline; at least one.
         progress: Told what happens.
 
     Raises:
@@ -90,9 +105,12 @@ def train(
         RegistryError: The registry does not answer.
     """
     run = _Run(registry, model, workdir, settings or PipelineSettings(), progress)
-    prepared = run.prepare(source)
+    prepared = run.prepare(source, kinds=tuple(dict.fromkeys((BASELINE_KIND, *candidates))))
     run.check_registered(prepared)
-    return PipelineResult(run.baseline(prepared), run.challenger(prepared), prepared, run.stages)
+    baseline = run.baseline(prepared)
+    models = tuple(run.candidate(prepared, kind) for kind in candidates)
+    offered = run.offer(*models)
+    return PipelineResult(baseline, tuple(map(run.again, models)), offered, prepared, run.stages)
 
 
 def challenge(
@@ -108,7 +126,42 @@ def challenge(
 
     Another `settings.seed` gives another model. Raises as `train` does.
     """
-    return _Run(registry, model, workdir, settings, progress).challenger(prepared)
+    run = _Run(registry, model, workdir, settings, progress)
+    trained = run.candidate(prepared, CHALLENGER_KIND)
+    run.offer(trained)
+    return run.again(trained)
+
+
+def learn(
+    source: Source,
+    *,
+    registry: ModelRegistry,
+    model: str,
+    workdir: Path,
+    settings: PipelineSettings,
+    progress: Progress | None = None,
+) -> TrainedModel:
+    """Have the light model learn what came since it was trained, and propose what comes of it as a challenger.
+
+    It goes through the same gates as any candidate, and gets the challenger's role only when all let it pass.
+
+    Args:
+        source: A click log of later times; rows that the model knows already are left out.
+        registry: Where models are registered.
+        model: Name under which they are.
+        workdir: Folder for the ingested log and the packages; created when it does not exist.
+        settings: How to judge.
+        progress: Told what happens.
+
+    Raises:
+        DataError: The log cannot be used, or tells nothing new.
+        ModelError: Neither champion nor baseline is of a kind that learns further rows.
+        RegistryError: The registry does not answer, or has no champion yet.
+    """
+    run = _Run(registry, model, workdir, settings, progress)
+    trained = run.learnt(source)
+    run.offer(trained)
+    return run.again(trained)
 
 
 class _Run:
@@ -122,7 +175,7 @@ class _Run:
         self._settings, self._progress = settings, progress
         self._incumbents = workdir / "serving"
 
-    def prepare(self, source: Source) -> Prepared:
+    def prepare(self, source: Source, kinds: Sequence[str]) -> Prepared:
         with self._stage("ingest", f"reading {source}") as took:
             log = ingest(source, self._workdir, partial(self._tell, "ingest"))
             took(log.rows)
@@ -131,7 +184,7 @@ class _Run:
             validate_log(log, self._settings, now_s=time.time())
             took(log.rows)
         with self._stage("features", f"maturing labels and counting feature tables{parts}") as took:
-            prepared = prepare_log(log, self._settings, scratch=self._workdir)
+            prepared = prepare_log(log, self._settings, scratch=self._workdir, kinds=kinds)
             took(log.rows)
         return prepared
 
@@ -144,22 +197,51 @@ class _Run:
         with self._stage("register", "registering the baseline"):
             package, _ = self._packaged(scorer, evaluation)
             version = self._register(package, evaluation, prepared, record=None)
-            for role in (Role.BASELINE, Role.CHAMPION):
-                if self._registry.holder(self._model, role) is None:
-                    self._registry.assign(self._model, role, version.version)
-        return TrainedModel(self._registry.get(self._model, version.version), evaluation, record=None)
+            seat(self._registry, version)
+        return self.again(TrainedModel(version, evaluation, record=None))
 
-    def challenger(self, prepared: Prepared) -> TrainedModel:
-        scorer, evaluation = self._fit(prepared, CHALLENGER_KIND, "challenger")
+    def candidate(self, prepared: Prepared, kind: str) -> TrainedModel:
+        return self._judged(prepared, *self._fit(prepared, kind, f"{kind} candidate"), origin={})
+
+    def learnt(self, source: Source) -> TrainedModel:
+        with self._stage("ingest", f"reading {source}") as took:
+            log = ingest(source, self._workdir, partial(self._tell, "ingest"))
+            took(log.rows)
+        known = known_version(self._registry, self._model, self._incumbents)
+        with self._stage("features", f"counting what version {known.version} does not know on its table") as took:
+            prepared = prepare_new(log, known, self._settings, now_s=time.time())
+            took(prepared.data_rows)
+        self.check_registered(prepared)
+        with self._stage("train", f"learning from where version {known.version} stopped") as took:
+            scorer = learn_rows(known, prepared)
+            took(len(prepared.training_clicked))
+        with self._stage("evaluate", "judging it on the last rows") as took:
+            evaluation = evaluate(scorer, prepared, self._settings)
+            took(len(prepared.evaluation))
+        origin = {"reason": "learn", "learnt_from": str(known.version)}
+        return self._judged(prepared, scorer, evaluation, origin=origin)
+
+    def offer(self, *models: TrainedModel) -> int | None:
+        """Let the best that passed ask for traffic; what stopped the others stands in their records."""
+        try:
+            return offer(self._registry, self._model, [one.version.version for one in models])
+        except RefusedError:
+            return None
+
+    def again(self, trained: TrainedModel) -> TrainedModel:
+        """The model, with the roles that it has got since."""
+        return replace(trained, version=self._registry.get(self._model, trained.version.version))
+
+    def _judged(
+        self, prepared: Prepared, scorer: Scorer, evaluation: Evaluation, *, origin: Mapping[str, str]
+    ) -> TrainedModel:
         with self._stage("gate", "asking the gates") as took:
             case = self._case(scorer, evaluation, prepared)
             record = ask(case)
             took(len(prepared.evaluation))
         with self._stage("register", record.reason):
-            version = self._register(case.package, evaluation, prepared, record=record)
-            if record.accepted and version.quarantine is None:
-                self._registry.assign(self._model, Role.CHALLENGER, version.version)
-        return TrainedModel(self._registry.get(self._model, version.version), evaluation, record)
+            version = self._register(case.package, evaluation, prepared, record=record, origin=origin)
+        return TrainedModel(version, evaluation, record)
 
     def _case(self, scorer: Scorer, evaluation: Evaluation, prepared: Prepared) -> Case:
         """No server is started and nothing is trained twice: the gates that ask for it say so in the record."""
@@ -192,7 +274,13 @@ class _Run:
         return folder, write_package(folder, scorer, score_histogram=evaluation.score_histogram)
 
     def _register(
-        self, package: Path, evaluation: Evaluation, prepared: Prepared, *, record: Record | None
+        self,
+        package: Path,
+        evaluation: Evaluation,
+        prepared: Prepared,
+        *,
+        record: Record | None,
+        origin: Mapping[str, str] | None = None,
     ) -> ModelVersion:
         return register(
             package,
@@ -202,6 +290,7 @@ class _Run:
             registry=self._registry,
             model=self._model,
             record=record,
+            origin=origin,
         )
 
     @contextmanager

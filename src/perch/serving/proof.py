@@ -32,6 +32,7 @@ SILENCE_S = 10.0
 """A server that leaves a request unanswered for so long, in seconds, has hung."""
 
 _WARM_UP_REQUESTS = 20
+_PARTS = 5
 _LOOPBACK = "127.0.0.1"
 _JSON = {"content-type": "application/json"}
 
@@ -61,8 +62,9 @@ def prove(package: Path, requests: Sequence[bytes], *, seconds: float, ready_s: 
     if not latencies_ms:
         raise PlatformError(f"the server of {package} answered none of {failures} requests: see what it logs")
     p50_ms, p90_ms, p99_ms, max_ms = (float(one) for one in np.quantile(latencies_ms, (0.5, 0.9, 0.99, 1)))
+    quiet_p99_ms = min(float(np.quantile(part, 0.99)) for part in np.array_split(latencies_ms, _PARTS) if len(part))
     sent = len(latencies_ms) + failures
-    return LatencyProof(digest, sent, failures, p50_ms, p90_ms, p99_ms, max_ms, peak_rss_bytes)
+    return LatencyProof(digest, sent, failures, p50_ms, p90_ms, p99_ms, max_ms, quiet_p99_ms, peak_rss_bytes)
 
 
 def _closed_loop(server: "_Server", requests: Sequence[bytes], seconds: float) -> tuple[list[float], int]:
