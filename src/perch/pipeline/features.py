@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from perch.errors import DataError
 from perch.pipeline.feed import check_unbroken
 from perch.pipeline.settings import PipelineSettings
-from perch.workload.features import FeatureColumns, Floats, Transform
+from perch.workload.features import FeatureColumns, Floats, Table, Transform
 from perch.workload.model import estimator
 from perch.workload.schema import Schema
 
@@ -81,8 +81,17 @@ def prepare(
     *,
     data_digest: str,
     kinds: Sequence[str] = (BASELINE_KIND, CHALLENGER_KIND),
+    onto: Mapping[str, Transform] | None = None,
 ) -> Prepared:
     """Make the inputs of each kind of model; kinds that read the same columns share them.
+
+    Args:
+        frame: The log.
+        schema: Names and roles of its columns.
+        settings: How to train.
+        data_digest: The log's sha256.
+        kinds: Kinds of model to prepare for.
+        onto: Feature tables of earlier rows, by kind, on which to go on counting.
 
     Raises:
         DataError: A window has no clicks, or no other rows, to learn from or to judge by; or the feed was broken.
@@ -99,9 +108,12 @@ def prepare(
     made: dict[FeatureColumns, TrainingInput] = {}
     inputs = {}
     for kind in kinds:
-        columns = estimator(kind).columns(schema)
+        begun = (onto or {}).get(kind)
+        columns = begun.columns if begun is not None else estimator(kind).columns(schema)
         if columns not in made:
-            transform = Transform.fit(frame[history], clicked[history], columns, settings.features)
+            table = Table(columns, settings.features) if begun is None else Table.of(begun)
+            table.count(frame[history], clicked[history])
+            transform = table.transform()
             matrix = transform.transform_frame(sampled)
             made[columns] = TrainingInput(transform, matrix.values, sampled_clicked, settings.keep_rate)
         inputs[kind] = made[columns]

@@ -163,10 +163,7 @@ def _transforms(
         clicked = clicks_in_window(frame, log.schema, settings.attribution_window_s)
         for table in tables.values():
             table.count(frame, clicked)
-    return {
-        columns: Transform(columns, settings.features, table.impressions, table.clicks)
-        for columns, table in tables.items()
-    }
+    return {columns: table.transform() for columns, table in tables.items()}
 
 
 def _training(

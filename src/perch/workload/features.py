@@ -170,18 +170,29 @@ class Transform:
 class Table:
     """Impressions and clicks by slot, counted from as many frames as there are."""
 
-    def __init__(self, columns: FeatureColumns, settings: FeatureSettings, *, onto: Transform | None = None) -> None:
-        """Begin with an empty table, or go on with the one of `onto`, which has the same columns and settings."""
-        self._columns, self._slots = columns, _slots(columns, settings)
+    def __init__(self, columns: FeatureColumns, settings: FeatureSettings) -> None:
+        """Begin with an empty table."""
+        self._columns, self._settings, self._slots = columns, settings, _slots(columns, settings)
         size = (1 << settings.bits) + len(self._slots)
-        self.impressions = np.zeros(size, np.int64) if onto is None else onto.impressions.copy()
-        self.clicks = np.zeros(size, np.int64) if onto is None else onto.clicks.copy()
+        self.impressions, self.clicks = np.zeros(size, np.int64), np.zeros(size, np.int64)
+
+    @classmethod
+    def of(cls, transform: Transform) -> Self:
+        """A copy of a transform's table, to go on counting."""
+        table = cls(transform.columns, transform.settings)
+        table.impressions += transform.impressions
+        table.clicks += transform.clicks
+        return table
 
     def count(self, history: "pd.DataFrame", clicked: NDArray[np.bool_]) -> None:
         """Count further rows."""
         for column in _frame_slots(history, self._columns, self._slots):
             self.impressions += np.bincount(column, minlength=len(self.impressions))
             self.clicks += np.bincount(column[clicked], minlength=len(self.clicks))
+
+    def transform(self) -> Transform:
+        """What turns columns into numbers by this table, as it is now."""
+        return Transform(self._columns, self._settings, self.impressions.copy(), self.clicks.copy())
 
 
 def _slots(columns: FeatureColumns, settings: FeatureSettings) -> list[_Slots]:

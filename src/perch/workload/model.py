@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import ClassVar, Protocol, Self, cast
+from typing import ClassVar, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,15 @@ class Estimator(Protocol):
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
         """Read the model's file. Raises `ModelError` when it is not one."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """An estimator that can go on where its fit ended."""
+
+    def learn(self, values: Floats, clicked: NDArray[np.bool_]) -> Estimator:
+        """A model that knows these rows, too, which no fit of this one has seen; this one stays as it is."""
         ...
 
 
