@@ -31,7 +31,10 @@ from perch.ui import record
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS.parent / "benchmarks" / "results"
-PAGES = (*sorted((DOCS / "reference").glob("*.md")), DOCS / "explanation" / "decisions.md", DOCS.parent / "README.md")
+PAGES = (
+    *(page for folder in ("reference", "explanation") for page in sorted((DOCS / folder).glob("*.md"))),
+    DOCS.parent / "README.md",
+)
 
 _BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _NO_BOUND = 1e9
@@ -376,6 +379,26 @@ def robustness() -> str:
     )
 
 
+def imbalance() -> str:
+    """What each treatment of rare clicks comes to, a table for each log and kind of model."""
+    results = json.loads((RESULTS / "imbalance.json").read_text(encoding="utf-8"))
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for r in results:
+        told, differs = r["setting"], r["difference"]
+        title = (
+            f"**{told['model']}, {told['data']}** ({told['trials']} seeds; {told['training_clicks']:,} clicks to learn "
+            f"from, {told['evaluation_clicks']:,} to be judged by)"
+        )
+        against = f"{differs['mean']:+.2%} ({differs['low']:+.2%} to {differs['high']:+.2%})".replace("%", " %")
+        figures = (f"{r['auc']:.3f}", f"{r['ece_before']:.4f}", f"{r['ece']:.4f}", f"{r['calibration_ratio']:.2f}")
+        rows = groups.setdefault(title, [])
+        rows.append(
+            (r["treatment"], f"{r['training_rows']:,}", f"{r['seconds']:.1f} s", against if rows else "", *figures)
+        )
+    head = ("treatment", "rows", "CPU", "log loss against none (95 %)", "AUC", "ECE before", "ECE after", "predicted")
+    return "\n\n".join(f"{title}\n\n{table(head, rows)}" for title, rows in groups.items())
+
+
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "declaration": declaration,
     "cli": cli,
@@ -388,6 +411,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "in-figures": in_figures,
     "peers": peers,
     "robustness": robustness,
+    "imbalance": imbalance,
 }
 
 
