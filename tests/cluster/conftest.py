@@ -75,6 +75,7 @@ def installed(kubectl, kubeconfig):
     kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     kubectl("create", "secret", "generic", "faults", "-n", namespace, "--from-literal=token=for-tests-only")
     settings = ["operator.faultTokenSecret=faults", f"operator.watch={{{namespace}}}", "mlflow.size=1Gi"]
+    settings += ["training.enabled=true", "training.memory.namespace=argo"]
     helm = ["helm", "--kubeconfig", kubeconfig, "-n", namespace]
     values = [word for setting in settings for word in ("--set", setting)]
     subprocess.run([*helm, "install", "perch", CHART, "--skip-crds", "--wait", "--timeout", "5m", *values], check=True)

@@ -1,46 +1,17 @@
 """A release by the command line, as a person goes through it: train, start, watch, break, why."""
 
 import json
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from cluster_person import Person
 from cluster_release import CLUSTER, POLICY
 from perch import errors
 from perch.world.market import Market
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
-
-PERCH = Path(sys.executable).parent / "perch"
-
-
-class Person:
-    """Somebody at a terminal, in a folder with a declaration."""
-
-    def __init__(self, folder, kubeconfig, context, namespace):
-        self._where = {"cwd": folder, "env": os.environ | {"KUBECONFIG": kubeconfig, "COLUMNS": "200"}, "text": True}
-        self._on = ("--context", context, "--namespace", namespace)
-
-    def says(self, *words, code=0):
-        done = subprocess.run([PERCH, *words, *self._on], capture_output=True, timeout=400, check=False, **self._where)
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def begins(self, *words):
-        return subprocess.Popen([PERCH, *words, *self._on], stdout=subprocess.PIPE, **self._where)
-
-    def until_it_serves(self):
-        for _ in range(120):
-            done = subprocess.run([PERCH, "status", *self._on], capture_output=True, check=False, **self._where)
-            if done.returncode == 0:
-                return done.stdout
-            time.sleep(2)
-        raise TimeoutError(done.stderr)
 
 
 @pytest.fixture
