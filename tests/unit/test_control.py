@@ -1,19 +1,24 @@
 """The control server: who may speak to it, what it takes, and how it refuses."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 import pytest
 
 from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
+from perch.core.codec import loads
+from perch.core.freshness_types import State
 from perch.core.types import Command
+from perch.errors import RolloutError
+from perch.freshness.store import Remembered
 from perch.local.control import control_app
 from perch.settings import ModelService, to_yaml
 from service_world import World, register
 
 TOKEN = "a-token"
+ALERTS_TOKEN = "of-alerts"
 
 
 @dataclass
@@ -23,7 +28,9 @@ class Running:
     service: object
     fleet: object
     declaration: ModelService
+    freshness: object = None
     token: str = TOKEN
+    alerts_token: str = ALERTS_TOKEN
     route_url: str = "http://127.0.0.1:8080"
     collector_url: str = "http://127.0.0.1:8081"
 
@@ -41,7 +48,8 @@ def world(tmp_path):
 
 @pytest.fixture
 def ask(world):
-    app = control_app(Running(world.service, world.fleet, ModelService()), lambda: world.now_s)
+    platform = Running(world.service, world.fleet, ModelService())
+    app = control_app(platform, lambda: world.now_s)
 
     async def request(method, path, **options):
         transport = httpx.ASGITransport(app)
@@ -52,6 +60,7 @@ def ask(world):
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         return world.loop.run(request(method, path, headers=headers, **options))
 
+    ask.platform = platform
     return ask
 
 
@@ -180,3 +189,87 @@ def test_an_unknown_command_is_refused_with_the_known_ones(ask):
     assert (status, exit_code) == (409, 2)
     assert "'abort'" in sentence
     assert "roll_back" in sentence
+
+
+# --- freshness ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Watched:
+    """Hears alerts, and takes a wish on unless it insists on nothing."""
+
+    remembered: Remembered
+    heard: list
+    wishes: list
+
+    def wish(self, *, override):
+        if not override:
+            raise RolloutError("The last run was started 60 s ago: cool-down. Insist with --override.")
+        self.wishes.append(override)
+
+    async def look(self):
+        self.remembered = replace(self.remembered, state=State(sentence="A person asked for it."))
+
+    async def hear(self, alerts):
+        self.heard += alerts
+
+
+NOTIFICATION = {
+    "version": "4",
+    "alerts": [
+        {"status": "firing", "labels": {"alertname": "X", "model": "ad-clicks"}, "fingerprint": "a", "startsAt": "1"},
+        {"status": "firing", "labels": {"alertname": "X", "model": "news"}, "fingerprint": "b", "startsAt": "1"},
+    ],
+}
+
+
+@pytest.fixture
+def watched(world, ask):
+    ask.platform.freshness = Watched(Remembered(), [], [])
+    return ask.platform.freshness
+
+
+def test_how_fresh_the_model_is_goes_over_the_wire_without_loss(ask, watched):
+    watched.remembered = Remembered(State(version=3, lost_clicks=0.1 + 0.2), 1.5, 2.5, "ads-retrain-1")
+    assert loads(Remembered, ask("GET", "/freshness").text) == watched.remembered
+
+
+def test_a_person_may_ask_for_a_run_and_is_told_what_was_decided(ask, watched):
+    assert ask("POST", "/retrain", json={"override": True}).json() == {"sentence": "A person asked for it."}
+    assert watched.wishes == [True]
+
+
+def test_a_run_that_is_not_due_is_refused(ask, watched):
+    assert refusal(ask("POST", "/retrain", json={})) == (
+        409,
+        8,
+        "The last run was started 60 s ago: cool-down. Insist with --override.",
+    )
+
+
+def test_alerts_of_the_service_are_heard(ask, watched):
+    assert ask("POST", "/alerts", token=ALERTS_TOKEN, json=NOTIFICATION).json() == {"heard": 1}
+    assert [alert.number for alert in watched.heard] == ["a@1"]
+
+
+@pytest.mark.parametrize("token", [None, "", "guessed", TOKEN])
+def test_alerts_need_their_own_token(ask, watched, token):
+    assert refusal(ask("POST", "/alerts", token=token, json=NOTIFICATION))[0] == 401
+    assert not watched.heard
+
+
+@pytest.mark.parametrize("path", ["/retrain", "/freshness", "/rollout/pause"])
+def test_the_token_of_alerts_opens_nothing_else(ask, watched, path):
+    method = "GET" if path == "/freshness" else "POST"
+    assert refusal(ask(method, path, token=ALERTS_TOKEN, json={"override": True}))[0] == 401
+    assert not watched.wishes
+
+
+def test_a_notification_of_another_version_is_400(ask, watched):
+    status, _, sentence = refusal(ask("POST", "/alerts", token=ALERTS_TOKEN, json=NOTIFICATION | {"version": "3"}))
+    assert status == 400
+    assert "version" in sentence
+
+
+def test_where_nobody_watches_that_is_said(ask):
+    assert "Nobody watches over the age of the model here." in refusal(ask("GET", "/freshness"))[2]

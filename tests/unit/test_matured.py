@@ -6,6 +6,7 @@ import pytest
 
 from perch.core.decay import Matured
 from perch.signals.events import Outcome, Prediction
+from perch.signals.matured import STEP_S
 from perch.signals.outcomes import OutcomeStore
 
 WINDOW_S = 100.0
@@ -53,9 +54,9 @@ def test_each_request_is_counted_once_though_it_takes_several_steps(tmp_path):
     with OutcomeStore(tmp_path / "store", WINDOW_S, lambda: 10_000.0) as store:
         store.add_predictions([predicted(f"r{time_s}", float(time_s)) for time_s in range(9_700, 9_900, 10)])
         since_s, seen = 8_000.0, 0
-        for _ in range(5):
+        for _ in range(20):
             step = store.matured_since("3", since_s)
-            assert step.until_s - since_s <= 600.0
+            assert step.until_s - since_s <= STEP_S
             since_s, seen = step.until_s, seen + step.matured.requests
         assert (since_s, seen) == (9_900.0, 20)
         assert store.matured_since("3", since_s).matured == Matured()

@@ -50,8 +50,28 @@ class FakeService:
         self.is_open = False
 
 
+class Freshness:
+    """Watches over nothing."""
+
+    def __init__(self):
+        self.policies, self.is_watched = [], False
+
+    async def open(self):
+        self.is_watched = True
+
+    async def keep(self):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.is_watched = False
+
+    def follow(self, policy):
+        self.policies.append(policy)
+
+
 class Parts:
     def __init__(self, site):
+        self.freshness = site.freshness
         self.service, self.store = site.service, site.store()
         self.service.store = self.store
         self.lost, self.renewed, self.is_closed = site.lost, None, False
@@ -101,6 +121,7 @@ class Site:
         self.cluster.put("modelservices", {"metadata": {"name": "ads"}, "spec": SPEC})
         self.lease = SimpleNamespace(held=True, is_kept=self._is_kept)
         self.other_lives, self.claims = False, {}
+        self.freshness, self.watches = Freshness(), {}
         self.options, self.meters, self.made = SimpleNamespace(namespace="perch-system"), Meters(self.lease), []
 
     def parts(self, _declaration, _namespace, _owner):
@@ -224,6 +245,19 @@ def test_an_object_is_ticked_until_it_goes_and_all_is_closed(site):
     assert (site.service.ticks, site.service.is_open, site.made[0].is_closed) == (3, False, True)
     assert site.conditions()["Ready"] == ("True", "The champion serves.")
     assert site.cluster.get("modelservices", "ads")["status"]["operator"] == "perch-system"
+
+
+def test_the_age_of_the_model_is_watched_as_long_as_the_object_is_run_and_by_its_policy_of_now():
+    site, seen = Site(), []
+    site.host(
+        lambda: seen.append((site.freshness.is_watched, set(site.watches))),
+        site.wants(training={"freshness": {"automatic": True}}),
+    )
+    assert seen == [(True, {(NAMESPACE, "ads")})]
+    assert not site.freshness.is_watched
+    assert not site.watches
+    assert [policy.automatic for policy in site.freshness.policies] == [False, False, True]
+    assert len(site.made) == 1
 
 
 def test_without_the_lease_nothing_more_is_done(site):

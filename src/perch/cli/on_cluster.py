@@ -12,9 +12,11 @@ from perch.adapters.fleet.switch import RemoteSwitch
 from perch.adapters.registry.port import ModelRegistry
 from perch.cli.options import console, declared
 from perch.core.types import Command
-from perch.errors import UsageError
+from perch.errors import PlatformError, UsageError
+from perch.freshness.store import Remembered
 from perch.operator import reach
 from perch.operator.client import ClusterClient
+from perch.operator.freshness import unpacked
 from perch.settings import ModelService
 
 if TYPE_CHECKING:
@@ -84,6 +86,21 @@ class OnCluster:
     def switches(self, version: int) -> AbstractContextManager[Sequence[RemoteSwitch]]:
         """Those of all pods."""
         return reach.switches(self._kubectl, self._name, version)
+
+    def freshness(self) -> Remembered:
+        """Out of the object's status."""
+        told = self._client.look().status.freshness
+        if told is None:
+            raise PlatformError(
+                f"No operator has looked yet at how fresh the model of {self._name} is. Try again soon."
+            )
+        return unpacked(told)
+
+    def retrain(self, *, override: bool) -> str:
+        """Ask the operator, and wait until it has taken the wish on."""
+        with console.status("asking the operator") as waiting:
+            self._client.retrain(waiting.update, override=override)
+        return "The operator has taken the wish on, and starts a run at once."
 
     def workflows(self) -> "Workflows":
         """Those of Argo."""

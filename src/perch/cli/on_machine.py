@@ -10,6 +10,7 @@ from perch.adapters.registry.port import ModelRegistry
 from perch.cli.options import declared
 from perch.core.types import Command
 from perch.errors import PlatformError
+from perch.freshness.store import Remembered
 from perch.local.client import connect
 from perch.local.store import open_registry
 from perch.rollout.history import find_ledger
@@ -75,6 +76,14 @@ class OnMachine:
         if address is None:
             raise PlatformError(f"Version {version} does not run, so there is nothing to break. See: perch status")
         yield [RemoteSwitch(f"http://{address}", (self.folder / "token").read_text(encoding="utf-8"))]
+
+    def freshness(self) -> Remembered:
+        """As the control server tells it."""
+        return connect(self.folder).freshness()
+
+    def retrain(self, *, override: bool) -> str:
+        """Hand the wish to the control server."""
+        return connect(self.folder).retrain(override=override)
 
     def workflows(self) -> "Workflows":
         """Processes of this machine."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from perch.adapters.fleet.switch import RemoteSwitch
     from perch.adapters.registry.port import ModelRegistry
+    from perch.freshness.store import Remembered
     from perch.workflows.local.runner import Progress
     from perch.workflows.schedule import Every
 
@@ -80,6 +81,14 @@ class Target(Protocol):
 
     def switches(self, version: int) -> "AbstractContextManager[Sequence[RemoteSwitch]]":
         """The fault switches of all processes of a version."""
+        ...
+
+    def freshness(self) -> "Remembered":
+        """How fresh its model is."""
+        ...
+
+    def retrain(self, *, override: bool) -> str:
+        """Ask for a run that trains anew; returns what is to be told of it. Raises `RolloutError` when refused."""
         ...
 
     def workflows(self) -> "Workflows":

@@ -7,7 +7,9 @@ What fails is told and tried again by the next look. Nothing of it keeps a tick 
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -19,6 +21,7 @@ from perch.adapters.training.port import Trainings, run_name
 from perch.core.decay import Matured
 from perch.core.freshness import confirmed, decide
 from perch.core.freshness_types import Alert, Decision, Signals
+from perch.core.policy import FreshnessPolicy
 from perch.core.staleness import objection
 from perch.errors import PerchError, RegistryError, RolloutError
 from perch.freshness.counting import Counting
@@ -35,7 +38,10 @@ LOSS_TAG: Final = "staleness_loss_per_hour"
 
 _KEPT_S: Final = 600.0
 _REGISTRY_S: Final = 600.0
-_NOTHING: Final = Matured()
+_log = logging.getLogger(__name__)
+
+_STEPS: Final = 20
+"""Of labels, in one look: enough to catch up with a service that was away for hours in a few minutes."""
 
 
 class Served(Protocol):
@@ -91,21 +97,36 @@ class Watch:
         self._known: tuple[float, ModelVersion] | None = None
         self._kept_s = float("-inf")
         self._looking = asyncio.Lock()
+        self._asked = asyncio.Event()
+
+    @property
+    def model(self) -> str:
+        """The registered model that the service runs."""
+        return self._spec.model
 
     @property
     def remembered(self) -> Remembered:
         """Where it stands."""
         return self._remembered
 
+    def follow(self, policy: FreshnessPolicy) -> None:
+        """Decide by another policy from now on."""
+        self._policy = policy
+
     async def open(self) -> None:
-        """Go on where it was; raises as `FreshnessStore.load` does."""
-        self._remembered = await self._sources.store.load()
+        """Go on where it was. What cannot be read keeps nobody from serving: it is told, and age counted anew."""
+        try:
+            self._remembered = await self._sources.store.load()
+        except RolloutError as error:
+            self._notify(str(error))
 
     async def keep(self) -> None:
-        """Look once a minute, for ever."""
+        """Look once a minute, and when a person asks, for ever."""
         while True:
             await self.look()
-            await asyncio.sleep(LOOK_S)
+            self._asked.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), LOOK_S)
 
     async def look(self) -> None:
         """Look once; what goes wrong is told."""
@@ -114,6 +135,9 @@ class Watch:
                 await self._look(self._clock())
             except (PerchError, OSError) as error:
                 self._notify(f"Whether to train anew could not be decided; the next look tries again. {error}")
+            except Exception as error:  # noqa: BLE001  the next look must come whatever happens in this one
+                self._notify(f"Whether to train anew could not be decided, which is a fault of Perch's: {error!r}.")
+                _log.exception("A look failed.")
 
     async def hear(self, alerts: Iterable[Alert]) -> None:
         """Take alerts in; returns when they are remembered, or acted on. Raises `PlatformError` when they are not."""
@@ -123,7 +147,7 @@ class Watch:
                 await self._look(self._clock())
 
     def wish(self, *, override: bool) -> None:
-        """Ask for a run, as a person does; the next look starts it.
+        """Ask for a run, as a person does; the next look comes at once, and starts it.
 
         Raises:
             RolloutError: a run or a rollout is in progress; or there was one lately, and nobody insists; or the budget
@@ -138,6 +162,7 @@ class Watch:
         if against is not None:
             raise RolloutError(f"{against} {_INSIST if 'cool-down' in against else _PAY}")
         self._wish = override
+        self._asked.set()
 
     # --- one look ---------------------------------------------------------------------------------------------------
 
@@ -210,10 +235,15 @@ class Watch:
     async def _matured(self, champion: int, now_s: float) -> tuple[Matured, float]:
         oldest_s = now_s - 2 * self._spec.attribution_window_s
         since_s = max(self._remembered.matured_s, oldest_s)
-        if self._sources.labels is None:
-            return _NOTHING, since_s
-        found = await self._sources.labels.matured(champion, since_s)
-        return (_NOTHING, since_s) if found is None else (found.matured, found.until_s)
+        matured, labels = Matured(), self._sources.labels
+        if labels is None:
+            return matured, since_s
+        for _ in range(_STEPS):
+            found = await labels.matured(champion, since_s)
+            if found is None or found.until_s <= since_s:
+                break
+            matured, since_s = matured + found.matured, found.until_s
+        return matured, since_s
 
 
 _INSIST: Final = "Insist with --override."

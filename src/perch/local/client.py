@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import re
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from typing import Any
 import httpx
 import psutil
 
+from perch.core.codec import loads
 from perch.errors import PerchError, PlatformError
+from perch.freshness.store import Remembered
 from perch.local.daemon import RECORD, Record, read_record
 
 _START_TIMEOUT_S = 120.0
@@ -50,6 +53,14 @@ class Control:
     def command(self, command: str) -> dict[str, Any]:
         """Pause, resume, promote or roll back."""
         return self._ask("POST", f"/rollout/{command}")
+
+    def freshness(self) -> Remembered:
+        """How fresh the model is."""
+        return loads(Remembered, json.dumps(self._ask("GET", "/freshness")))
+
+    def retrain(self, *, override: bool) -> str:
+        """Ask for a run; returns what was decided. Raises `RolloutError` when it is refused."""
+        return str(self._ask("POST", "/retrain", {"override": override})["sentence"])
 
     def _ask(self, method: str, path: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
         try:

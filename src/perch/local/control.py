@@ -14,10 +14,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from perch.core.codec import dumps
 from perch.core.types import Command
-from perch.errors import DeclarationError, PerchError, UsageError
+from perch.errors import DeclarationError, PerchError, PlatformError, UsageError
+from perch.freshness.watch import Watch
 from perch.local.platform import Platform
 from perch.settings import ModelService, Spec, parse_declaration
+from perch.signals.alerts import concerning, read_alerts
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -30,6 +33,13 @@ class Release(msgspec.Struct, forbid_unknown_fields=True):
 
     override: bool = False
     """Release the version even when it is in quarantine, and after too many rollbacks."""
+
+
+class Retraining(msgspec.Struct, forbid_unknown_fields=True):
+    """A person's wish for a run."""
+
+    override: bool = False
+    """Also in the cool-down."""
 
 
 def control_app(platform: Platform, clock: Callable[[], float]) -> Starlette:
@@ -50,6 +60,22 @@ def control_app(platform: Platform, clock: Callable[[], float]) -> Starlette:
         name = await platform.service.retry(spec.policy, clock(), override=override)
         return JSONResponse({"rollout": name, "retry_of": platform.service.status().retry_of})
 
+    async def freshness(_: Request) -> Response:
+        return Response(dumps(_watch(platform).remembered), media_type="application/json")
+
+    async def retrain(request: Request) -> Response:
+        watch = _watch(platform)
+        watch.wish(override=msgspec.json.decode(await request.body(), type=Retraining).override)
+        await watch.look()
+        return JSONResponse({"sentence": watch.remembered.state.sentence}, status_code=202)
+
+    async def alerts(request: Request) -> Response:
+        heard = concerning(
+            read_alerts(await request.body()), platform.declaration.name, platform.declaration.spec.model
+        )
+        await _watch(platform).hear(heard)
+        return JSONResponse({"heard": len(heard)}, status_code=202)
+
     async def command(request: Request) -> Response:
         platform.service.command(_command(request.path_params["command"]))
         return JSONResponse(_status(platform), status_code=202)
@@ -60,6 +86,9 @@ def control_app(platform: Platform, clock: Callable[[], float]) -> Starlette:
     return Starlette(
         routes=[
             Route("/status", guarded(status)),
+            Route("/freshness", guarded(freshness)),
+            Route("/retrain", guarded(retrain), methods=["POST"]),
+            Route("/alerts", _guarded(alerts, platform.alerts_token), methods=["POST"]),
             Route("/rollout", guarded(release), methods=["POST"]),
             Route("/rollout/retry", guarded(retry), methods=["POST"]),
             Route("/rollout/{command}", guarded(command), methods=["POST"]),
@@ -101,6 +130,12 @@ def _check_fixed(running: ModelService, wanted: ModelService) -> None:
             f"The declaration is not the one that the platform was started with: {', '.join(changed)} changed. Only "
             "the version, the policy and the load may change meanwhile. Set it back, or restart: perch down, perch up."
         )
+
+
+def _watch(platform: Platform) -> Watch:
+    if platform.freshness is None:
+        raise PlatformError("Nobody watches over the age of the model here.")
+    return platform.freshness
 
 
 def _status(platform: Platform) -> dict[str, Any]:

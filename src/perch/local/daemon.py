@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -27,6 +28,7 @@ from perch.local.control import control_app
 from perch.local.platform import platform
 from perch.local.processes import Child, ProcessId, check_port_free
 from perch.local.store import open_registry, store_uri
+from perch.local.trainings import retraining
 from perch.settings import load_declaration
 
 RECORD = "platform.json"
@@ -97,7 +99,15 @@ async def run(declaration_file: Path, folder: Path, *, allow_faults: bool, mlflo
             page = Child("MLflow", _mlflow_command(folder, mlflow_port), folder / "log" / "mlflow.log", _MLFLOW_ENV)
             stack.push_async_callback(page.stop)
         running = await stack.enter_async_context(
-            platform(declaration, registry, folder, port=declaration.spec.port, allow_faults=allow_faults, notify=_say)
+            platform(
+                declaration,
+                registry,
+                folder,
+                port=declaration.spec.port,
+                allow_faults=allow_faults,
+                retraining=partial(retraining, declaration_file, folder),
+                notify=_say,
+            )
         )
         control_port = await stack.enter_async_context(_answering(control_app(running, time.time)))
         mlflow_url = None if mlflow_port is None else f"http://127.0.0.1:{mlflow_port}"

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,8 +23,11 @@ from perch.adapters.metrics.scrape import ScrapeSource
 from perch.adapters.registry.port import ModelRegistry
 from perch.adapters.traffic import envoy
 from perch.errors import PerchError
+from perch.freshness.store import FreshnessFile
+from perch.freshness.watch import Sources, Watch
 from perch.local.fleet import LocalFleet
 from perch.local.processes import Child, check_port_free, free_port
+from perch.local.trainings import LocalTrainings
 from perch.rollout.service import Ports, Service
 from perch.rollout.standing import StandingFile
 from perch.settings import ModelService
@@ -52,6 +55,12 @@ class Platform:
     feedback_token: str
     """Opens the route's `/feedback`, and nothing else: for those who show the winners and see the clicks."""
 
+    alerts_token: str
+    """Opens the control server for alerts, and for nothing else."""
+
+    freshness: Watch | None
+    """`None`: nobody watches over the age of the model."""
+
     helpers: tuple[Child, ...]
     """The processes beside the versions' own: the proxy and the collector."""
 
@@ -68,6 +77,7 @@ async def platform(
     *,
     port: int,
     allow_faults: bool = False,
+    retraining: Callable[[str], Sequence[str]] | None = None,
     notify: Callable[[str], None],
 ) -> AsyncIterator[Platform]:
     """Start the platform and stop it at the end, whatever ends it.
@@ -78,6 +88,7 @@ async def platform(
         folder: where state, logs and the proxy's files go; made when it is missing.
         port: port of the route on the loopback interface.
         allow_faults: let the versions be broken on purpose.
+        retraining: the command that trains anew, for a reason; `None`: nobody watches over the age of the model.
         notify: told what happens, a sentence at a time.
 
     Raises:
@@ -112,6 +123,15 @@ async def platform(
         service = Service(declaration, Ports(registry, fleet, router, metrics, store, labels), folder, notify=notify)
         await service.open()
         stack.push_async_callback(service.close)
+        freshness = None
+        if retraining is not None:
+            trainings = LocalTrainings(folder, retraining)
+            stack.push_async_callback(trainings.close)
+            remembered = FreshnessFile(folder / "freshness.json")
+            sources = Sources(service, trainings, registry, metrics, remembered, labels)
+            freshness = Watch(declaration, sources, time.time, notify)
+            await freshness.open()
+            stack.push_async_callback(_cancel, asyncio.create_task(freshness.keep()))
         running = Platform(
             declaration=declaration,
             service=service,
@@ -120,6 +140,8 @@ async def platform(
             collector_url=collector_url,
             token=token,
             feedback_token=places.feedback_token.read_text(encoding="utf-8"),
+            alerts_token=places.alerts_token.read_text(encoding="utf-8"),
+            freshness=freshness,
             helpers=helpers,
         )
         loop = asyncio.create_task(_tick_forever(running, notify))
@@ -134,6 +156,7 @@ class _Places:
         self.route_port, self.admin_port, self.collector_port = route_port, admin_port, collector_port
         self.logs, self.envoy, self.store = folder / "log", folder / "envoy", folder / "events.sqlite"
         self.token, self.feedback_token = asgi.keep_token(folder / "token"), asgi.keep_token(folder / "feedback-token")
+        self.alerts_token = asgi.keep_token(folder / "alerts-token")
 
 
 async def _start_helpers(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import kopf
 
+from perch import asgi
 from perch.adapters.labels.collector_resources import Volume
 from perch.adapters.registry.mlflow import MlflowRegistry
 from perch.errors import PerchError
@@ -27,6 +28,7 @@ def main() -> int:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         registry = MlflowRegistry(asked.registry)
+        alerts_token = asgi.read_token(asked.alerts_token_file) if asked.alerts_token_file else None
     except PerchError as error:
         print(error, file=sys.stderr)  # noqa: T201  the pod's log
         return error.exit_code
@@ -40,6 +42,7 @@ def main() -> int:
         token_secret=asked.token_secret,
         outcomes=Volume(asked.outcomes_size, asked.outcomes_storage_class) if asked.outcomes_size else None,
         pull_secrets=tuple(asked.pull_secret),
+        alerts_token=alerts_token,
         allowed=Allowed(tuple(asked.allow_gateway), tuple(asked.allow_domain)),
     )
     operator = Operator(options, registry)
@@ -67,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--token-secret", help="secret with the token of the fault switches; none: no faults")
     parser.add_argument("--outcomes-size", help="volume of each service's collector, such as 2Gi; none: no collectors")
     parser.add_argument("--outcomes-storage-class", help="of that volume; the cluster's default without it")
+    parser.add_argument("--alerts-token-file", type=Path, help="file with Alertmanager's token; none: no alerts")
     parser.add_argument("--liveness-port", type=int, default=8081)
     parser.add_argument("--metrics-port", type=int, default=8082)
     return parser

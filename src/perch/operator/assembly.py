@@ -22,15 +22,21 @@ from perch.adapters.labels.collector_resources import Collecting, Volume
 from perch.adapters.metrics.scrape import ScrapeSource
 from perch.adapters.registry.port import ModelRegistry
 from perch.adapters.traffic.gateway import GatewayRouter, Route
+from perch.adapters.training.argo import ArgoTrainings
 from perch.core.types import Arm, Weights
 from perch.errors import PlatformError
+from perch.freshness.watch import Sources, Watch
+from perch.operator.alerts import Alerts, serve
 from perch.operator.exposure import ANYWHERE, Allowed, check_allowed, hostname_of
+from perch.operator.freshness import StatusFreshness
 from perch.operator.lease import Lease
 from perch.operator.meters import Meters
 from perch.operator.store import StatusStore
 from perch.rollout.service import Ports, Service
 from perch.rollout.standing import Standing
 from perch.settings import ModelService
+
+ALERTS_PORT = 8083
 
 _LISTED_S = 30.0
 
@@ -62,6 +68,9 @@ class Options:
     pull_secrets: tuple[str, ...] = ()
     """Secrets in each service's namespace by which its pods' images are pulled."""
 
+    alerts_token: str | None = None
+    """Of Alertmanager; `None`: alerts are not heard."""
+
     allowed: Allowed = ANYWHERE
     """Where services may be reached."""
 
@@ -80,6 +89,9 @@ class Operator:
             AsyncClient(field_manager=FIELD_MANAGER, timeout=timeout), options.namespace, options.holder, time.monotonic
         )
         self.meters = Meters(self.lease)
+        self.watches: dict[tuple[str, str], Watch] = {}
+        """Over the age of the models of all services that are run now, by namespace and name."""
+
         self._seen = {namespace: Seen.of(self.client, namespace) for namespace in options.watched or ("*",)}
 
     def seen(self, namespace: str) -> Seen:
@@ -87,10 +99,11 @@ class Operator:
         return self._seen.get(namespace) or self._seen["*"]
 
     def keep(self) -> list[asyncio.Task[None]]:
-        """Hold the lease and watch the cluster, for as long as the tasks live."""
-        return [
-            asyncio.create_task(lasting) for lasting in (self.lease.keep(), *(s.keep() for s in self._seen.values()))
-        ]
+        """Hold the lease, watch the cluster and hear alerts, for as long as the tasks live."""
+        lasting = [self.lease.keep(), *(seen.keep() for seen in self._seen.values())]
+        if self.options.alerts_token is not None:
+            lasting.append(serve(Alerts(self.options.alerts_token, self.watches, self.lease.check), ALERTS_PORT))
+        return [asyncio.create_task(one) for one in lasting]
 
     def parts(self, declaration: ModelService, namespace: str, owner: Manifest) -> "Parts":
         """What a service is made of."""
@@ -149,7 +162,12 @@ class Parts:
         )
         self._router = GatewayRouter(operator.blocking, route, owner=owner, may_write=operator.lease.check)
         ports = Ports(operator.registry, self._fleet, self._router, self._metrics, self.store, self._labels)
-        self.service = Service(declaration, ports, options.ledgers / namespace / name, notify=say_of(namespace, name))
+        say = say_of(namespace, name)
+        self.service = Service(declaration, ports, options.ledgers / namespace / name, notify=say)
+        trainings = ArgoTrainings(operator.client, name, namespace, owner=owner, may_write=operator.lease.check)
+        remembered = StatusFreshness(self.store)
+        sources = Sources(self.service, trainings, operator.registry, self._metrics, remembered, self._labels)
+        self.freshness = Watch(declaration, sources, time.time, say)
 
     async def adopt(self, *, renew: bool) -> None:
         """Take over what runs already; `renew`: for it to be brought up to date."""
@@ -184,6 +202,10 @@ class Parts:
             yield f"Somebody else changed HTTPRoute {name} or took it away; it is written again."
         for version in await self._fleet.mend():
             yield f"Somebody else took version {version} away; it is made again."
+
+    def retrain(self, *, override: bool) -> None:
+        """Ask for a run that trains anew."""
+        self.freshness.wish(override=override)
 
     async def close(self) -> None:
         """Close the connections."""

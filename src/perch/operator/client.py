@@ -113,8 +113,21 @@ class ClusterClient:
         before = self.look()
         if not before.standing.rolling:
             raise RolloutError(f"No rollout is in progress, so there is nothing to {command.replace('_', ' ')}.")
+        self._ask(before, command.replace("_", ""), progress)
+
+    def retrain(self, progress: Callable[[str], None], *, override: bool) -> None:
+        """Ask for a run that trains anew; returns when the operator has taken it on.
+
+        Raises:
+            RolloutError: the operator refuses.
+            PlatformError: no operator answers in time.
+        """
+        self._ask(self.look(), "retrain", progress, override=override)
+
+    def _ask(self, before: Snapshot, verb: str, progress: Callable[[str], None], *, override: bool = False) -> None:
+        """Write a request and wait until it is taken on; raises `RolloutError` when it is refused."""
         request = uuid4().hex
-        self._objects.patch(_KIND, self._name, _request(request, command.replace("_", "")))
+        self._objects.patch(_KIND, self._name, _request(request, verb, override=override))
 
         def answer(now: Snapshot) -> bool | None:
             if now.status.request != request:

@@ -39,7 +39,7 @@ _RETRY_S: Final = 10.0
 
 class _Request(msgspec.Struct, frozen=True):
     id: str
-    verb: Literal["pause", "resume", "promote", "rollback", "retry"]
+    verb: Literal["pause", "resume", "promote", "rollback", "retry", "retrain"]
     override: bool = False
 
 
@@ -59,6 +59,10 @@ class Parts(Protocol):
 
     def mend(self) -> AsyncIterator[str]:
         """Bring back what somebody else changed or took away, a sentence for each."""
+        ...
+
+    def retrain(self, *, override: bool) -> None:
+        """Ask for a run that trains anew; raises `RolloutError` when there is to be none now."""
         ...
 
 
@@ -188,7 +192,10 @@ class Hosted:
         try:
             if request.verb == "retry":
                 return await self._follow_retry(wish, request, now_s)
-            self._service.command(_COMMANDS[request.verb])
+            if request.verb == "retrain":
+                self._parts.retrain(override=request.override)
+            else:
+                self._service.command(_COMMANDS[request.verb])
             await self._tell(wish, ACCEPTED, "True", "Requested", f"A person asked for it: {request.verb}.")
         except RolloutError as error:
             await self.refuse(wish, str(error))

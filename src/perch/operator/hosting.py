@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 import kopf
@@ -58,6 +58,7 @@ async def host(
         model = wish.declaration.spec.model
         await hosted.open(wish, lambda: check_first(claims.get(model, ()), model, namespace, name))
         stack.push_async_callback(hosted.close)
+        await stack.enter_async_context(_watched(operator, parts, (namespace, name)))
         turns = _Turns(operator, parts, hosted, (namespace, name))
         stack.push_async_callback(turns.close)
         is_outdated = hosted.is_busy
@@ -71,9 +72,24 @@ async def host(
             is_outdated = is_outdated or fixed_of(wish) != made_with
             if is_outdated and not hosted.is_busy:
                 return
+            parts.freshness.follow(wish.declaration.spec.training.freshness)
             await turns.take(wish, unmeant)
             due = max(due + TICK_S, time.monotonic())
             await stopped.wait(due - time.monotonic())
+
+
+@contextlib.asynccontextmanager
+async def _watched(operator: Operator, parts: Parts, key: tuple[str, str]) -> AsyncIterator[None]:
+    """Watch over the age of the model, beside the turns."""
+    await parts.freshness.open()
+    keeping = asyncio.create_task(parts.freshness.keep())
+    operator.watches[key] = parts.freshness
+    try:
+        yield
+    finally:
+        del operator.watches[key]
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
 
 
 class _Turns:

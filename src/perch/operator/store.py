@@ -16,7 +16,7 @@ from perch.core.types import Weights
 from perch.errors import PlatformError, RolloutError
 from perch.operator.reporting import told, unpacked
 from perch.rollout.standing import Standing
-from perch.settings.status import Condition, ModelServiceStatus
+from perch.settings.status import Condition, Freshness, ModelServiceStatus
 
 
 class SupersededError(PlatformError):
@@ -84,6 +84,7 @@ class StatusStore:
                 "observed_generation": now.observed_generation,
                 "conditions": now.conditions,
                 "request": now.request,
+                "freshness": now.freshness,
             }
             await self._write(status.model_copy(update=kept))
 
@@ -103,6 +104,11 @@ class StatusStore:
         """Tell that a person's request was taken on."""
         async with self._writing:
             await self._write(self._status.model_copy(update={"request": request}))
+
+    async def note_freshness(self, freshness: Freshness) -> None:
+        """Tell how fresh the model is."""
+        async with self._writing:
+            await self._write(self._status.model_copy(update={"freshness": freshness}))
 
     @property
     def request(self) -> str | None:

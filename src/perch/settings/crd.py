@@ -199,7 +199,7 @@ def _resolved(node: Schema, defs: Mapping[str, Schema]) -> Schema:
         return defs[node["$ref"].rpartition("/")[2]] | {key: node[key] for key in node if key != "$ref"}
     if "anyOf" in node:
         (option,) = (option for option in node["anyOf"] if option != {"type": "null"})
-        return {**node, **option, "nullable": True}
+        return {**_resolved(option, defs), **node, "nullable": True}
     return node
 
 

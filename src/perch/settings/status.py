@@ -40,6 +40,37 @@ class Condition(Settings):
     """Generation of the object that the condition was found for."""
 
 
+class Freshness(Settings):
+    """How fresh the model is, and when it is trained anew."""
+
+    fresh_since: AwareDatetime
+    """Since when the champion ages: when its data was read, or when a run last found nothing better."""
+
+    due: AwareDatetime
+    """When the next run is due by age alone."""
+
+    lost_clicks: float
+    """What age has cost since then."""
+
+    loss_per_hour: float | None = None
+    """Clicks in a thousand impressions that an hour of age costs, by the last backtest. Empty: never measured."""
+
+    runs_left: float
+    """Runs that the budget had left at the last look."""
+
+    run: int
+    """Number of the last run that was started by itself, or for a person; 0: none."""
+
+    in_progress: str | None = None
+    """Name of the run or rollout in progress."""
+
+    sentence: str
+    """What was decided last, and why."""
+
+    state: Annotated[str, StringConstraints(max_length=ENGINE_LIMIT_BYTES)]
+    """What the operator needs to go on, compressed. Of no use to people."""
+
+
 class ModelServiceStatus(Settings):
     """Where the service stands. Only the operator writes it."""
 
@@ -77,6 +108,9 @@ class ModelServiceStatus(Settings):
 
     sentence: str | None = None
     """What was decided last, and why."""
+
+    freshness: Freshness | None = None
+    """How fresh the model is. Empty before anybody has looked."""
 
     conditions: Annotated[
         tuple[Condition, ...],

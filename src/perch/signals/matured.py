@@ -13,8 +13,8 @@ from perch.core.decay import Matured
 
 _SMALLEST = 1e-9
 
-# An answer sums at most this much, so that who was away for long catches up in steps of which none takes long.
-_LONGEST_S = 600.0
+STEP_S = 120.0
+"""An answer sums at most so much time, so that who was away for long catches up in steps of which none takes long."""
 
 _SUMS = """
 SELECT count(*), coalesce(sum(clicked), 0), coalesce(sum(score), 0.0), coalesce(sum(log_loss(score, clicked)), 0.0)
@@ -38,7 +38,7 @@ class MaturedSince:
 
 
 def matured_since(db: sqlite3.Connection, version: str, since_s: float, mature_s: float) -> MaturedSince:
-    """Sum the live requests of a version that were answered after a time, ten minutes of them at most.
+    """Sum the live requests of a version that were answered after a time, in steps of two minutes.
 
     Args:
         db: The outcome store.
@@ -47,7 +47,7 @@ def matured_since(db: sqlite3.Connection, version: str, since_s: float, mature_s
         mature_s: Requests up to this time have reached the end of the attribution window.
     """
     db.create_function("log_loss", 2, _log_loss, deterministic=True)
-    until_s = max(since_s, min(mature_s, since_s + _LONGEST_S))
+    until_s = max(since_s, min(mature_s, since_s + STEP_S))
     ((requests, clicks, expected, loss),) = db.execute(_SUMS, {"version": version, "from_s": since_s, "to_s": until_s})
     return MaturedSince(Matured(requests, clicks, expected, loss), until_s)
 
