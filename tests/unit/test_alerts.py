@@ -43,6 +43,7 @@ def test_a_resolved_alert_has_the_number_of_its_firing_and_a_new_firing_another_
         ({"model": "ad-clicks"}, True),
         ({"model": "news"}, False),
         ({"service": "ads"}, True),
+        ({"perch_dev_service": "ads", "namespace": "shop"}, True),
         ({"service": "ads", "namespace": "shop"}, True),
         ({"service": "ads", "namespace": "elsewhere"}, False),
         ({"model": "ad-clicks", "namespace": "elsewhere"}, False),

@@ -15,7 +15,7 @@
 - {from: gateway, to: collector, ports: [8090/TCP]}  # outcomes
 - {from: operator, to: collector, ports: [8090/TCP]}  # labels
 - {from: prometheus, to: collector, ports: [8090/TCP]}
-- {from: prometheus, to: operator, ports: [8082/TCP]}
+- {from: prometheus, to: operator, ports: [8082/TCP{{ with .Values.operator.alertsTokenSecret }}, 8083/TCP{{ end }}]}  # and alerts
 {{- if .Values.training.enabled }}
 - {from: training, to: api-server, ports: {{ include "perch.apiServerPorts" . }}}  # what a step made, and the wish
 - {from: training, to: dns, ports: [53/UDP, 53/TCP]}

@@ -1,7 +1,7 @@
 """Alertmanager's webhook, version 4: what somebody else's rules say of a service.
 
-An alert is the service's when its label `model` is the service's model, or its label `service` the service's name; and
-its `namespace`, where it has one, the service's. An alert that goes on firing has the same number in each notification:
+An alert is the service's when its label `model` is the service's model, or its label `service` (or `perch_dev_service`,
+as Perch's own rules have it) the service's name; and its `namespace`, where it has one, the service's. An alert that goes on firing has the same number in each notification:
 its fingerprint, with the moment since when it fires. (Prometheus, "Alerting: configuration", `webhook_config`.)
 """
 
@@ -39,7 +39,8 @@ class Notified(msgspec.Struct, frozen=True):
     def concerns(self, service: str, model: str, namespace: str | None) -> bool:
         """Whether the alert is a service's; `None` for the namespace: on this machine there are none."""
         elsewhere = namespace is not None and self.labels.get("namespace", namespace) != namespace
-        return not elsewhere and (self.labels.get("model") == model or self.labels.get("service") == service)
+        named = {self.labels.get("service"), self.labels.get("perch_dev_service")}
+        return not elsewhere and (self.labels.get("model") == model or service in named)
 
 
 class _Notification(msgspec.Struct, frozen=True):
