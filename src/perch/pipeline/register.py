@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version as installed
@@ -58,6 +59,7 @@ def register(
         "data_from_s": f"{prepared.data_from_s:.0f}",
         "data_to_s": f"{prepared.data_to_s:.0f}",
         "data_rows": str(prepared.data_rows),
+        "trained_s": f"{time.time():.0f}",
         "code_version": code_version(),
         "seed": str(settings.seed),
         "keep_rate": str(manifest.keep_rate),
