@@ -88,5 +88,5 @@ def _gates(gates: Gates) -> Iterator[str]:
 
 
 def _rollout(rollout: Summary) -> str:
-    outcome = rollout.outcome or "without an end"
+    outcome = rollout.outcome or "no end yet"
     return f"{rollout.name}, {_when(rollout.began_s)}: {outcome}. {rollout.sentence}"
