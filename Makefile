@@ -18,7 +18,7 @@ export DO_NOT_TRACK := 1
 pytest = $(RUN)/pytest -q $(1) $(2) || $(RUN)/pytest -q --last-failed --last-failed-no-failures none $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train canary market loadtest break up down status test test-quick test-cluster lint types layers format bench-decisions bench-engine bench-freshness bench-imbalance bench-operator images cluster-up cluster-down doctor footprint render lock clean
+.PHONY: help install demo train canary market loadtest break up down status test test-quick test-cluster lint types layers format bench-decisions bench-engine bench-freshness bench-imbalance bench-operator bench-training images cluster-up cluster-down doctor footprint render lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*##' '{printf "  \033[36m%-16s\033[0m%s\n", $$1, $$2}'
@@ -102,6 +102,9 @@ bench-imbalance: install  ## Compare what can be done about rare clicks (ten min
 
 bench-operator: install  ## Measure what 200 services cost the operator, on the cluster of KUBECONFIG
 	$(RUN)/python -m benchmarks.operator_load
+
+bench-training: install  ## Measure training beside LightGBM alone, and in a tenth of its log's memory (an hour; QUICK=1: ten minutes)
+	$(RUN)/python -m benchmarks.training
 
 include versions.env
 DOCKER ?= docker

@@ -7,6 +7,8 @@ that one machine fits: package, gates and serving cannot tell.
 Dask's workers run what the scheduler hands them, so whoever reaches either of them runs code there. A cluster that is
 started here listens on the loopback address alone; one that is named must be closed to everybody else.
 """
+# mypy: allow-untyped-calls
+# Dask's own functions carry no types.
 
 import warnings
 from collections.abc import Iterator
