@@ -105,26 +105,31 @@ def _draft(folder: Path) -> Iterator[Path]:
     try:
         yield draft
         digest = package_digest(draft)
-        while not (_holds(folder, digest) or _swapped(draft, folder)):
-            pass
+        while not (_moved(draft, folder) or _holds(folder, digest)):
+            _remove(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _swapped(draft: Path, folder: Path) -> bool:
-    """Move the old package aside and the new one in; false when another writer moved its own in between the two."""
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+def _moved(draft: Path, folder: Path) -> bool:
+    """Move the new package in; false where one stands already, which perhaps is the same, and has its readers."""
     try:
-        with suppress(FileNotFoundError):
-            folder.replace(aside)
         draft.replace(folder)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
         return False
+    return True
+
+
+def _remove(folder: Path) -> None:
+    """Take away what stands there, all at once."""
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        with suppress(FileNotFoundError):
+            folder.replace(aside)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return True
 
 
 def _holds(folder: Path, digest: str) -> bool:
