@@ -48,7 +48,7 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Click log: a path, an http(s):// or an s3:// address. Without it the declared one, or a simulated one."
+            help="Click log: a path, an http(s):// or s3:// address. Without it the declared one, or a simulated one."
         ),
     ] = None,
     data_format: Annotated[
