@@ -51,7 +51,7 @@ def wish_of(body: Mapping[str, Any]) -> Wish:
 
 
 def fixed_of(wish: Wish) -> Spec:
-    """What a service is made with; a change of it makes the service anew, between two rollouts. Training is beside it."""
+    """What a service is made with; a change of it makes the service anew, between two rollouts. Training is beside."""
     return wish.declaration.spec.model_copy(update={"version": None, "training": Training()})
 
 

@@ -1,8 +1,8 @@
 """Alertmanager's webhook, version 4: what somebody else's rules say of a service.
 
 An alert is the service's when its label `model` is the service's model, or its label `service` (or `perch_dev_service`,
-as Perch's own rules have it) the service's name; and its `namespace`, where it has one, the service's. An alert that goes on firing has the same number in each notification:
-its fingerprint, with the moment since when it fires. (Prometheus, "Alerting: configuration", `webhook_config`.)
+as Perch's own rules have it) the service's name; and its `namespace`, where it has one, the service's. An alert that
+goes on firing has the same number in each notification: its fingerprint, with the moment since when it fires. (Prometheus, "Alerting: configuration", `webhook_config`.)
 """
 
 from collections.abc import Iterable, Mapping

@@ -29,8 +29,8 @@ class LatencyProof:
     p99_ms: float
     max_ms: float
     quiet_p99_ms: float
-    """The lowest p99 among five equal parts of the requests, one after the other. Whatever else runs on the machine adds
-    to latency and never takes from it, so this is nearest to what the model itself takes."""
+    """The lowest p99 among five equal parts of the requests, one after the other. Whatever else runs on the machine
+    adds to latency and never takes from it, so this is nearest to what the model itself takes."""
 
     peak_rss_bytes: int | None
     """Most memory that the process ever held; `None` where the system does not tell."""

@@ -24,9 +24,9 @@ class Inside:
     def get(self, _kind: str, name: str) -> Manifest:
         """One ModelService."""
         with calling(f"read ModelService {name}"):
-            return self._client.get(ModelServiceObject, name).to_dict()
+            return dict(self._client.get(ModelServiceObject, name))
 
     def patch(self, _kind: str, name: str, patch: Manifest) -> Manifest:
         """Merge `patch` into a ModelService; returns what it is then."""
         with calling(f"change ModelService {name}"):
-            return self._client.patch(ModelServiceObject, name, patch, patch_type=PatchType.MERGE).to_dict()
+            return dict(self._client.patch(ModelServiceObject, name, patch, patch_type=PatchType.MERGE))
