@@ -2,7 +2,8 @@
 
 An alert is the service's when its label `model` is the service's model, or its label `service` (or `perch_dev_service`,
 as Perch's own rules have it) the service's name; and its `namespace`, where it has one, the service's. An alert that
-goes on firing has the same number in each notification: its fingerprint, with the moment since when it fires. (Prometheus, "Alerting: configuration", `webhook_config`.)
+goes on firing has the same number in each notification: its fingerprint, with the moment since when it fires.
+(Prometheus, "Alerting: configuration", `webhook_config`.)
 """
 
 from collections.abc import Iterable, Mapping
