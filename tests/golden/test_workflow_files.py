@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from markdown_blocks import ROOT
+from perch.errors import UsageError
 from perch.workflows.local.plan import Templates
 from perch.workflows.render import files, workflows
 from perch.workflows.schedule import schedule
@@ -39,6 +40,7 @@ def test_every_pod_is_bounded_and_restricted(template):
     assert container["command"], "nobody looks an image's entrypoint up"
     assert template["activeDeadlineSeconds"] > 0
     assert template["retryStrategy"]["limit"] == 3
+    assert not template.get("daemon") or container["args"], "what goes on beside the others is Dask's"
 
 
 @pytest.mark.parametrize("template", PODS)
@@ -77,12 +79,14 @@ def test_two_trainings_of_one_model_never_register_at_once():
     assert register["synchronization"]["mutexes"] == [{"name": "perch-register-{{inputs.parameters.model}}"}]
 
 
-def test_the_local_runner_understands_every_task():
-    templates = Templates(workflows())
-    for workflow in workflows():
-        for one in workflow["spec"]["templates"]:
-            if "dag" in one:
-                assert templates.tasks((workflow["metadata"]["name"], one["name"]))
+@pytest.mark.parametrize("name", ["train", "release", "retrain"])
+def test_the_local_runner_understands_every_task(name):
+    Templates(workflows()).check(f"perch-{name}")
+
+
+def test_many_machines_are_left_to_argo_before_anything_is_run():
+    with pytest.raises(UsageError, match="only Argo understands"):
+        Templates(workflows()).check("perch-train-distributed")
 
 
 @pytest.mark.parametrize(("every", "fields"), [("hour", r"\d+ \* \* \* \*"), ("day", r"\d+ \d+ \* \* \*")])

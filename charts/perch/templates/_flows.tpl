@@ -20,6 +20,7 @@
 - {from: training, to: api-server, ports: {{ include "perch.apiServerPorts" . }}}  # what a step made, and the wish
 - {from: training, to: dns, ports: [53/UDP, 53/TCP]}
 - {from: training, to: registry, ports: [{{ include "perch.registryPort" . }}/TCP]}
+- {from: training, to: training, ports: [1024-65535/TCP]}  # Dask's scheduler and workers, among themselves
 - {from: training, to: data, ports: [{{ range $i, $port := .Values.networkPolicies.dataPorts }}{{ if $i }}, {{ end }}{{ $port }}/TCP{{ end }}]}
 {{- end }}
 {{- end }}
@@ -92,7 +93,7 @@ api-server:
 {{- $ours := get $ends (first $sides) | default dict -}}
 {{- $theirs := get $ends (last $sides) | default dict -}}
 {{- $peer := omit $theirs "in" -}}
-{{- if and (eq (get $ours "in" | default "") "services") (eq (get $theirs "in" | default "") "services") -}}
+{{- if and (has (get $ours "in") (list "services" "training")) (eq (get $ours "in") (get $theirs "in" | default "")) -}}
 {{- $peer = omit $peer "namespaceSelector" -}}  {{/* of the same namespace */}}
 {{- end -}}
 {{- if eq (get $ours "in" | default "") $in }}
@@ -109,7 +110,8 @@ spec:
   {{ ternary "ingress" "egress" (eq $direction "in") }}:
   - ports:
     {{- range $flow.ports }}
-    - {port: {{ first (splitList "/" .) }}, protocol: {{ last (splitList "/" .) }}}
+    {{- $ends := splitList "-" (first (splitList "/" .)) }}
+    - {port: {{ first $ends }}{{ if gt (len $ends) 1 }}, endPort: {{ last $ends }}{{ end }}, protocol: {{ last (splitList "/" .) }}}
     {{- end }}
     {{- with $peer }}
     {{ ternary "from" "to" (eq $direction "in") }}:

@@ -16,6 +16,7 @@ class Workflow(StrEnum):
     """What can be run."""
 
     TRAIN = "train"
+    TRAIN_DISTRIBUTED = "train-distributed"
     RELEASE = "release"
     RETRAIN = "retrain"
 
@@ -32,7 +33,12 @@ class Often(StrEnum):
 @targeted
 def run(
     target: Target,
-    workflow: Annotated[Workflow, typer.Argument(help="train; release: what was trained; retrain: both.")],
+    workflow: Annotated[
+        Workflow,
+        typer.Argument(
+            help="train; train-distributed: trees, on many pods; release: what was trained; retrain: train and release."
+        ),
+    ],
     version: Annotated[int | None, typer.Option(help="For release: the version; without it the challenger.")] = None,
     reason: Annotated[str, typer.Option(help="Why, as it is written into the version.")] = "a person asked for it",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the last one, where it stopped.")] = False,

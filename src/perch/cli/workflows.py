@@ -34,7 +34,7 @@ def follow(target: Target, workflow: str, asked: Mapping[str, str], *, resume: b
 
         outputs = target.workflows().run(workflow, {"service": service, **asked}, show, resume=resume)
     version = outputs.get("version")
-    if workflow == "train" and version:
+    if workflow.startswith("train") and version:
         console.print(f"Version {version} asks for traffic. Next: perch workflow run release{target.options}")
 
 

@@ -30,6 +30,7 @@ class Machine:
         """
         templates, memory = Templates(workflows()), Memory(self._folder)
         known = templates.workflow(f"perch-{workflow}")
+        templates.check(f"perch-{workflow}")
         run = memory.last(workflow) if resume else memory.begin(workflow, _arguments(known, parameters))
         environment = {FILE: str(self._declaration.resolve()), FOLDER: str(self._folder.resolve())}
         with memory.alone(run):

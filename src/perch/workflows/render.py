@@ -4,22 +4,27 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from hera.workflows import WorkflowTemplate
+
 from perch.workflows.release import release
 from perch.workflows.retrain import retrain
-from perch.workflows.train import train
+from perch.workflows.train import train, train_distributed
 
 HEADER: Final = "# Written by `python -m perch.workflows.render` from perch.workflows. Don't edit it.\n"
 
 
 def workflows() -> list[dict[str, Any]]:
     """The workflow templates, as Argo reads them."""
-    return [one().to_dict() for one in (train, release, retrain)]
+    return [one.to_dict() for one in _made()]
 
 
 def files() -> dict[str, str]:
-    """The text of each file by its name: the templates, and the schedules of a service that is called `ads`."""
-    templates = {one.name: one.to_yaml() for one in (train(), release(), retrain())}
-    return {f"{name}.yaml": HEADER + text for name, text in templates.items()}
+    """The text of each file by its name."""
+    return {f"{one.name}.yaml": HEADER + one.to_yaml() for one in _made()}
+
+
+def _made() -> list[WorkflowTemplate]:
+    return [train(), train_distributed(), release(), retrain()]
 
 
 def main() -> None:

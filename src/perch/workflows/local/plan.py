@@ -68,6 +68,15 @@ class Templates:
             raise UsageError(f"There is no workflow {name.removeprefix('perch-')!r}. Known: {known}.")
         return self._workflows[name]
 
+    def check(self, workflow: str) -> None:
+        """Raise `UsageError` when a workflow, or anything that it calls, says what only Argo understands."""
+        called = [(workflow, self.workflow(workflow)["entrypoint"])]
+        while called:
+            name = called.pop()
+            if self[name].get("daemon"):
+                raise UsageError(f"{name[1]} goes on beside other steps, which only Argo understands. Run it there.")
+            called += [task.template for task in self.tasks(name)] if "dag" in self[name] else []
+
     def tasks(self, name: tuple[str, str]) -> list[Task]:
         """The tasks of a DAG, in the order in which they are written."""
         return [_task(name[0], found) for found in self[name]["dag"]["tasks"]]

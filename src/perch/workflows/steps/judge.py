@@ -29,7 +29,7 @@ def judge(
     proof: Annotated[Path, incoming("proof")],
     record: Annotated[Path, outgoing("record")],
 ) -> Annotated[str, Parameter(name="reason")]:
-    """Ask all gates about a candidate, and say what decided."""
+    """Ask all gates about a candidate, and say what decided; `repeated` is empty for one that was fitted once."""
     service, rows = service_of(declaration), read_prepared(Path(prepared))
     settings = settings_of(service)
     with scratch() as folder:
@@ -46,7 +46,7 @@ def judge(
             settings=settings,
             now_s=time.time(),
             proof=read_proof(Path(proof)),
-            repeated_digest=repeated,
+            repeated_digest=repeated or None,
         )
         found = ask(case)
     record.write_text(found.to_json(), encoding="utf-8")

@@ -7,12 +7,15 @@ from typing import Annotated
 from hera.workflows import Parameter
 
 from perch.pipeline.handover import read_ingested
-from perch.pipeline.validate import validate as validate_log
+from perch.pipeline.streaming import validate_log
+from perch.workflows.given import service_of, settings_of
 from perch.workflows.step import incoming, step
 
 
 @step(memory="2Gi")
-def validate(log: Annotated[Path, incoming("log")]) -> Annotated[int, Parameter(name="clicks")]:
+def validate(
+    declaration: Annotated[str, Parameter(name="declaration")], log: Annotated[Path, incoming("log")]
+) -> Annotated[int, Parameter(name="clicks")]:
     """Check the log, and say how many clicks it has."""
-    ingested = read_ingested(Path(log))
-    return validate_log(ingested.load(), ingested.schema, now_s=time.time()).clicks
+    settings = settings_of(service_of(declaration))
+    return validate_log(read_ingested(Path(log)), settings, now_s=time.time())
