@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from perch.errors import DataError
-from perch.pipeline.validate import validate
+from perch.pipeline.validate import validate, validate_parts
 from perch.workload.schema import Schema
 
 SCHEMA = Schema(numeric=("price", "age"), categorical=("site",), baseline=("site",), ranges={"price": (0, 100)})
@@ -123,3 +123,35 @@ def test_rows_of_equal_time_may_be_equal_where_the_log_has_only_the_hour(log):
 def test_rows_of_one_time_that_differ_are_no_copies(log):
     pairs = log.assign(time=np.arange(500) // 2 * 1.0)
     assert validate(pairs, SCHEMA, now_s=NOW_S).rows == 500
+
+
+def in_parts(log):
+    return [log[:200], log[200:201], log[201:]]
+
+
+def test_a_log_in_parts_measures_what_it_measures_at_once(log):
+    parts, whole = validate_parts(in_parts(log), SCHEMA, now_s=NOW_S), validate(log, SCHEMA, now_s=NOW_S)
+    assert (parts.rows, parts.clicks) == (whole.rows, whole.clicks)
+    assert parts.missing == pytest.approx(whole.missing)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda log: log.assign(age=np.nan),
+        lambda log: log.assign(click=0.0),
+        lambda log: log.assign(click=1.0),
+        lambda log: log.assign(price=log["price"].where(log.index != 444, 101.0)),
+    ],
+)
+def test_a_log_in_parts_is_refused_in_the_same_words(log, damage):
+    with pytest.raises(DataError) as whole:
+        validate(damage(log), SCHEMA, now_s=NOW_S)
+    with pytest.raises(DataError) as parts:
+        validate_parts(in_parts(damage(log)), SCHEMA, now_s=NOW_S)
+    assert str(parts.value) == str(whole.value)
+
+
+def test_an_input_that_is_first_known_later_may_be_missing_from_the_first_part(log):
+    late = log.assign(age=log["age"].where(log.index > 220))
+    assert validate_parts(in_parts(late), SCHEMA, now_s=NOW_S).missing["age"] > 0.5

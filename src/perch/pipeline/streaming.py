@@ -8,7 +8,7 @@ that it learns from in memory.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -32,7 +32,7 @@ from perch.pipeline.features import (
 from perch.pipeline.ingest import Ingested
 from perch.pipeline.scan import Window, Windows, chunks, windows
 from perch.pipeline.settings import PipelineSettings
-from perch.pipeline.validate import validate
+from perch.pipeline.validate import validate, validate_parts
 from perch.workload.features import FeatureColumns, Table, Transform
 from perch.workload.model import estimator
 
@@ -59,22 +59,22 @@ def held(log: Ingested, settings: PipelineSettings) -> bool:
 
 
 def validate_log(log: Ingested, settings: PipelineSettings, *, now_s: float) -> int:
-    """Validate a log within the bound of memory, and return its clicks.
+    """Validate a log within the bound of memory, and return its clicks; raises as `perch.pipeline.validate` does.
 
-    One that does not fit must keep to the rules in each stretch of 250,000 rows, so an input whose feed broke off is
-    refused, too. Copies are found within a stretch.
-
-    Raises:
-        DataError: Something is wrong, as `perch.pipeline.validate.validate` says.
+    Where it does not fit, rows that came twice are found among 250,000 neighbours.
     """
     if held(log, settings):
         return validate(log.load(), log.schema, now_s=now_s).clicks
-    clicks, first = 0, 0
-    for frame in chunks(log, rows=_VALIDATED_ROWS):
-        frame.index = pd.RangeIndex(first, first + len(frame))  # by which a wrong row is named
-        clicks += validate(frame, log.schema, now_s=now_s).clicks
-        first += len(frame)
-    return clicks
+    return validate_parts(_numbered(chunks(log, rows=_VALIDATED_ROWS)), log.schema, now_s=now_s).clicks
+
+
+def _numbered(parts: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Parts with an index that counts through them, by which a wrong row is named."""
+    first = 0
+    for part in parts:
+        part.index = pd.RangeIndex(first, first + len(part))
+        yield part
+        first += len(part)
 
 
 def prepare_log(

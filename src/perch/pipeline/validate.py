@@ -1,5 +1,6 @@
 """Step 2: refuse a log that would train a wrong model, and name the column that is wrong."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,10 @@ from perch.workload.schema import Schema
 _MAX_MISSING = 0.99
 _MAX_CLICK_RATE = 0.9
 _MAX_COPIES = 0.01
+
+_ABSENT = f"missing in more than {_MAX_MISSING:.0%} of the rows"
+_NO_CLICKS = "0 everywhere: the log has no clicks at all"
+_ALL_CLICKS = "1 nearly everywhere"
 
 _CLOCK_SKEW_S = 3_600.0
 """Clocks may differ by so much, in seconds, before a time counts as one of the future."""
@@ -39,10 +44,7 @@ def validate(frame: pd.DataFrame, schema: Schema, *, now_s: float) -> Validated:
     Raises:
         DataError: Something is wrong; the message names every column that is, or the rows that came twice.
     """
-    try:
-        _expectations(schema, frame, now_s).validate(frame, lazy=True)
-    except SchemaErrors as error:
-        raise DataError(_sentence(error)) from error
+    _check(frame, _expectations(schema, frame, now_s, whole=True))
     _check_copies(frame, schema)
     missing = frame[list(schema.inputs)].isna().mean()
     return Validated(
@@ -52,10 +54,42 @@ def validate(frame: pd.DataFrame, schema: Schema, *, now_s: float) -> Validated:
     )
 
 
-def _expectations(schema: Schema, frame: pd.DataFrame, now_s: float) -> pandera.DataFrameSchema:
-    columns = {name: pandera.Column("category", _present(), nullable=True) for name in schema.categorical}
+def validate_parts(parts: Iterable[pd.DataFrame], schema: Schema, *, now_s: float) -> Validated:
+    """Check a log that comes in parts, by the same rules: values in each part, shares over all of them.
+
+    Rows that came twice are found where both are in one part; rows are named by the parts' indexes.
+
+    Raises:
+        DataError: As `validate`.
+    """
+    rows, clicks, missing = 0, 0, pd.Series(0, schema.inputs)
+    for part in parts:
+        _check(part, _expectations(schema, part, now_s, whole=False))
+        _check_copies(part, schema)
+        rows, clicks = rows + len(part), clicks + int(part[schema.label].sum())
+        missing += part[list(schema.inputs)].isna().sum()
+    shares = {str(name): count / rows for name, count in missing.items() if count}
+    clauses = [f"{name} is {_ABSENT}" for name, share in shares.items() if share > _MAX_MISSING]
+    clauses += [f"{schema.label} is {_NO_CLICKS}"] if not clicks else []
+    clauses += [f"{schema.label} is {_ALL_CLICKS}"] if clicks >= _MAX_CLICK_RATE * rows else []
+    if clauses:
+        raise DataError(_refusal(clauses))
+    return Validated(rows, clicks, shares)
+
+
+def _check(frame: pd.DataFrame, expected: pandera.DataFrameSchema) -> None:
+    try:
+        expected.validate(frame, lazy=True)
+    except SchemaErrors as error:
+        raise DataError(_sentence(error)) from error
+
+
+def _expectations(schema: Schema, frame: pd.DataFrame, now_s: float, *, whole: bool) -> pandera.DataFrameSchema:
+    """What a log must keep to; what is said of shares only where the frame is the whole log."""
+    shares = [_present()] if whole else []
+    columns = {name: pandera.Column("category", list(shares), nullable=True) for name in schema.categorical}
     for name in schema.numeric:
-        checks = [_present()]
+        checks = list(shares)
         if name in schema.ranges:
             low, high = schema.ranges[name]
             checks.append(pandera.Check.in_range(low, high, error=f"outside {low:g} to {high:g}"))
@@ -63,14 +97,11 @@ def _expectations(schema: Schema, frame: pd.DataFrame, now_s: float) -> pandera.
             checks.append(_finite())
         columns[name] = pandera.Column(float, checks, nullable=True)
     columns[schema.time] = pandera.Column(float, [_finite(), _past(now_s)])
-    columns[schema.label] = pandera.Column(
-        float,
-        [
-            pandera.Check.isin([0, 1], error="neither 0 nor 1"),
-            pandera.Check(lambda clicks: bool(clicks.any()), error="0 everywhere: the log has no clicks at all"),
-            pandera.Check(lambda clicks: bool(clicks.mean() < _MAX_CLICK_RATE), error="1 nearly everywhere"),
-        ],
-    )
+    label = [pandera.Check.isin([0, 1], error="neither 0 nor 1")]
+    if whole:
+        label.append(pandera.Check(lambda clicks: bool(clicks.any()), error=_NO_CLICKS))
+        label.append(pandera.Check(lambda clicks: bool(clicks.mean() < _MAX_CLICK_RATE), error=_ALL_CLICKS))
+    columns[schema.label] = pandera.Column(float, label)
     if schema.label_time is not None:
         columns[schema.label_time] = _click_times(frame[schema.label] == 1, frame[schema.time], now_s)
     if schema.explored is not None:
@@ -121,7 +152,7 @@ def _check_copies(frame: pd.DataFrame, schema: Schema) -> None:
 def _present() -> pandera.Check:
     return pandera.Check(
         lambda values: bool(values.isna().mean() <= _MAX_MISSING),
-        error=f"missing in more than {_MAX_MISSING:.0%} of the rows",
+        error=_ABSENT,
         ignore_na=False,
     )
 
@@ -135,4 +166,8 @@ def _sentence(error: SchemaErrors) -> str:
         value = "" if pd.isna(case) else f"{case} "
         example = f" in {len(cases)} rows, first {value}in row {int(row)}" if pd.notna(row) else ""
         clauses.append(f"{column} is {what}{example}")
+    return _refusal(clauses)
+
+
+def _refusal(clauses: list[str]) -> str:
     return f"the log cannot be trained on: {'; '.join(clauses)}. Repair the log, or take the column out of the schema"
