@@ -92,6 +92,8 @@ def test_what_may_be_empty_in_the_file_may_be_null_in_the_object():
         ".spec.slo.negligibleLatencyMs",
         ".spec.cluster.hostname",
         ".spec.training.data",
+        ".spec.training.gates.maxDataAgeH",
+        ".spec.training.memoryMib",
     }
 
 

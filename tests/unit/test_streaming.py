@@ -78,9 +78,7 @@ def test_the_order_of_the_rows_in_the_file_changes_neither_windows_nor_tables(fr
     assert again.evaluation["time"].is_monotonic_increasing
 
 
-def test_where_memory_is_scarce_trees_learn_all_clicks_and_fewer_other_rows(
-    held_log, log, tmp_path
-):
+def test_where_memory_is_scarce_trees_learn_all_clicks_and_fewer_other_rows(held_log, log, tmp_path):
     scarce = prepare_streaming(log, bounded(LIBRARIES_BYTES + 2_500_000), scratch=tmp_path)
     trees, baseline = scarce.inputs["lightgbm"], scarce.inputs["logistic"]
     assert trees.clicked.sum() == held_log.inputs["lightgbm"].clicked.sum() == baseline.clicked.sum()
