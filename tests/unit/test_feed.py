@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from perch.errors import DataError
-from perch.pipeline.feed import check_unbroken
+from perch.pipeline.feed import _Stretch, check_unbroken
 from perch.workload.schema import CLICK_LOG
 
 SCHEMA = replace(CLICK_LOG, numeric=("price",), categorical=("site",), slices=())
@@ -53,3 +53,16 @@ def test_an_input_that_is_mostly_missing_is_no_break(log):
     frame, clicked = log
     frame["price"] = np.where(np.random.default_rng(2).random(ROWS) < 0.98, np.nan, 1.0)
     check_unbroken(frame, clicked, SCHEMA)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_longest_run_is_found_wherever_the_parts_are_cut(seed):
+    rng = np.random.default_rng(seed)
+    flags = np.repeat(rng.random(40) < 0.5, rng.integers(1, 9, 40))
+    whole, parts = _Stretch(), _Stretch()
+    whole.add(flags)
+    for part in np.split(flags, np.sort(rng.integers(0, len(flags), 30))):
+        parts.add(part)
+    assert (parts.begin, parts.end, parts.rows, parts.set_rows) == (whole.begin, whole.end, whole.rows, whole.set_rows)
+    assert flags[whole.begin : whole.end].all()
+    assert not any(flags[i : i + whole.length + 1].all() for i in range(len(flags) - whole.length))

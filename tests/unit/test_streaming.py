@@ -176,3 +176,16 @@ def test_reading_a_long_file_keeps_none_of_what_was_read(frame, tmp_path):
         before = pa.total_allocated_bytes()
         held_log[name] = [pa.total_allocated_bytes() - before for _ in parts]
     assert all(max(sizes[-10:]) < max(sizes[:10]) + raw.stat().st_size / 10 for sizes in held_log.values()), held_log
+
+
+def test_a_feed_that_broke_is_found_in_parts_and_named_in_the_same_words(frame, tmp_path):
+    broken = frame.assign(site=frame["site"].where((frame.index < 45_000) | (frame.index > 105_000)))
+    broken.to_parquet(tmp_path / "raw.parquet")
+    log = ingest(Source(tmp_path / "raw.parquet", "parquet"), tmp_path)
+    with pytest.raises(
+        DataError, match=r"site is missing in all rows from 45,000 to 105,000, and else in 0 %"
+    ) as whole:
+        prepare(log.load(), log.schema, SETTINGS, data_digest="")
+    with pytest.raises(DataError) as streamed:
+        prepare_streaming(log, SETTINGS, scratch=tmp_path)
+    assert str(streamed.value) == str(whole.value)

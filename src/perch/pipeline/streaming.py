@@ -10,6 +10,7 @@ that it learns from in memory.
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,12 +30,15 @@ from perch.pipeline.features import (
     prepare,
     sampling,
 )
+from perch.pipeline.feed import Feed
 from perch.pipeline.ingest import Ingested
-from perch.pipeline.scan import Window, Windows, chunks, windows
+from perch.pipeline.scan import Window, chunks, windows
 from perch.pipeline.settings import PipelineSettings
 from perch.pipeline.validate import validate, validate_parts
 from perch.workload.features import FeatureColumns, Table, Transform
 from perch.workload.model import estimator
+
+_Rows = Iterator[tuple[pd.DataFrame, Bools]]
 
 LIBRARIES_BYTES = 384 * 2**20
 """What does not grow with the log, measured: Python and its libraries, a chunk, the rows from which LightGBM finds its
@@ -115,15 +119,18 @@ def prepare_streaming(
     columns = {kind: estimator(kind).columns(log.schema) for kind in kinds}
     rates = {
         read: min(
-            _keep_rate(kind, read, cut.training, room_bytes // 2, settings) for kind in kinds if columns[kind] == read
+            _keep_rate(kind, read, cut.training, room_bytes / 2, settings) for kind in kinds if columns[kind] == read
         )
         for read in columns.values()
     }
-    transforms = _transforms(log, cut, list(rates), settings)
+    feed = Feed(log.schema)
+    rows = partial(_rows, log, settings, feed)
+    transforms = _transforms(rows(cut.history), list(rates), settings)
     made, clicked = _training(
-        log, cut, {read: (transforms[read], rate) for read, rate in rates.items()}, settings, scratch
+        rows(cut.training), {read: (transforms[read], rate) for read, rate in rates.items()}, settings, scratch
     )
-    evaluation, evaluation_clicked = _evaluation(log, cut, judged, settings)
+    evaluation, evaluation_clicked = _evaluation(rows(cut.evaluation), log, judged, settings)
+    feed.check()
     return Prepared(
         log.schema,
         log.digest,
@@ -155,20 +162,26 @@ def _keep_rate(
     return min(settings.keep_rate, rate)
 
 
+def _rows(log: Ingested, settings: PipelineSettings, feed: Feed, window: Window) -> _Rows:
+    """The rows of a window in parts, with what was clicked; the feed is told of them."""
+    for frame in chunks(log, from_s=window.from_s, to_s=window.to_s):
+        clicked = clicks_in_window(frame, log.schema, settings.attribution_window_s)
+        feed.add(frame, clicked)
+        yield frame, clicked
+
+
 def _transforms(
-    log: Ingested, cut: Windows, every: Sequence[FeatureColumns], settings: PipelineSettings
+    rows: _Rows, every: Sequence[FeatureColumns], settings: PipelineSettings
 ) -> dict[FeatureColumns, Transform]:
     tables = {columns: Table(columns, settings.features) for columns in every}
-    for frame in chunks(log, from_s=cut.history.from_s, to_s=cut.history.to_s):
-        clicked = clicks_in_window(frame, log.schema, settings.attribution_window_s)
+    for frame, clicked in rows:
         for table in tables.values():
             table.count(frame, clicked)
     return {columns: table.transform() for columns, table in tables.items()}
 
 
 def _training(
-    log: Ingested,
-    cut: Windows,
+    rows: _Rows,
     wanted: Mapping[FeatureColumns, tuple[Transform, float]],
     settings: PipelineSettings,
     scratch: Path,
@@ -183,8 +196,7 @@ def _training(
         every = spool(np.bool_)
         values = {read: spool(np.float64, len(read.features)) for read in wanted}
         labels = {read: spool(np.bool_) for read in wanted}
-        for frame in chunks(log, from_s=cut.training.from_s, to_s=cut.training.to_s):
-            clicked = clicks_in_window(frame, log.schema, settings.attribution_window_s)
+        for frame, clicked in rows:
             drawn = drawing.random(len(frame))
             every.append(clicked)
             for read, (transform, rate) in wanted.items():
@@ -198,16 +210,15 @@ def _training(
         return made, every.array()
 
 
-def _evaluation(log: Ingested, cut: Windows, share: float, settings: PipelineSettings) -> tuple[pd.DataFrame, Bools]:
+def _evaluation(rows: _Rows, log: Ingested, share: float, settings: PipelineSettings) -> tuple[pd.DataFrame, Bools]:
     """A share of the evaluation window's rows, in the order of time."""
     drawing = np.random.default_rng([settings.seed, 2])
-
     text = log.text_columns()
     coded = pa.dictionary(pa.int32(), pa.string())
     layout = pa.schema([(name, coded if name in text else pa.float64()) for name in log.schema.columns])
 
     def parts() -> Iterator[pa.Table]:
-        for frame in chunks(log, from_s=cut.evaluation.from_s, to_s=cut.evaluation.to_s):
+        for frame, _ in rows:
             drawn = frame if share >= 1 else frame[drawing.random(len(frame)) < share]
             yield pa.Table.from_pandas(drawn, layout, preserve_index=False)
 
