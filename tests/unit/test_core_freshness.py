@@ -143,6 +143,16 @@ def test_a_run_that_succeeded_makes_the_champion_fresh_though_it_stays():
     assert first_start(decisions) is None
 
 
+def test_a_version_that_was_trained_before_is_fresh_when_a_run_that_succeeded_released_it():
+    state, _ = looks(opened(), 44)
+    began_s = NOW_S + 44 * HOUR_S
+    ended = Ended("ads-retrain-1", succeeded=True, began_s=began_s, ended_s=began_s + 600)
+    state, _ = decide(state, replace(QUIET, version=4, ended=ended), POLICY, began_s + 700)
+    assert state.fresh_s == began_s
+    by_a_person = replace(QUIET, version=3, ended=ended)
+    assert decide(state, by_a_person, POLICY, began_s + 800)[0].fresh_s == NOW_S
+
+
 def test_while_a_run_or_rollout_is_in_progress_no_second_one_starts():
     state, _ = looks(opened(), 44)
     busy = replace(QUIET, wish=True, override=True, in_progress="Rollout v4-1")

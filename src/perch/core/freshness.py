@@ -44,10 +44,10 @@ def _seen(state: State, signals: Signals, policy: FreshnessPolicy, now_s: float)
     """The state with what the signals say, before anything is decided."""
     elapsed_s = 0.0 if state.seen_s is None else min(max(now_s - state.seen_s, 0.0), _LONGEST_LOOK_S)
     state = replace(state, tokens=tokens(state, policy, now_s), seen_s=max(now_s, state.seen_s or now_s))
-    state = _with_end(state, signals.ended)
     if signals.version != state.version:
         trained_s = now_s if signals.trained_s is None else min(signals.trained_s, now_s)
         state = replace(_renewed(state, trained_s), version=signals.version)
+    state = _with_end(state, signals.ended)  # last: a run may release a version that was trained before
     if signals.loss_per_hour is not None:
         state = replace(state, loss_per_hour=signals.loss_per_hour)
     return replace(

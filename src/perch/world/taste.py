@@ -20,7 +20,7 @@ _DEVICE_EFFECT = np.array([0.15, -0.1, 0.0])
 _DEVICE_LOG_PRICE = np.array([2.4, 3.5, 3.0])  # cheap things sell on phones, dear ones on desktops
 _POSITION_EFFECT = np.array([0.35, -0.1, -0.45])
 _LOYALTY = 1.8  # to the category that a user likes best
-_FASHION = 0.8
+_FASHION = 1.2
 
 
 @dataclass(frozen=True, slots=True)
