@@ -42,8 +42,9 @@ def main(data: str, folder: str, memory_bytes: str) -> None:
     settings = PipelineSettings(memory_bytes=int(memory_bytes) or None)
     with stage("ingest"):
         log = _found(into / "log.parquet") or ingest(Source(data, "parquet"), into)
-    with stage("validate"):
-        validate_log(log, settings, now_s=time.time() + _AHEAD_S)
+    if settings.memory_bytes is not None:  # else all of it would be held
+        with stage("validate"):
+            validate_log(log, settings, now_s=time.time() + _AHEAD_S)
     with stage("features"):
         prepared = prepare_streaming(log, settings, scratch=into)
     facts = {"seconds": seconds, "rows": log.rows, "evaluated_rows": len(prepared.evaluation), "kinds": {}}
