@@ -10,7 +10,8 @@ from hera.workflows import DAG, Output, Parameter, WorkflowTemplate
 from hera.workflows import models as m
 
 from perch.errors import DataError
-from perch.workflows.step import incoming, outgoing, remembered, step
+from perch.workflows.shape import remembered
+from perch.workflows.step import incoming, outgoing, step
 
 NOTES = Path(os.environ.get("NOTES", "/nowhere"))
 """What the steps write down, to be read by the test."""

@@ -74,12 +74,11 @@ def test_what_is_trained_is_released_by_one_command_and_comes_with_its_lineage(d
     person = declare()
     retrain = person.begins("workflow", "run", "retrain", "--reason", "a test")
     person.until_it_serves(timeout_s=TRAINING_S)  # the baseline, which the workflow registers first
-    market = person.begins("market", "--rps", "40", "--seconds", "3000")
-    try:
-        told, _ = retrain.communicate(timeout=2 * TRAINING_S)
-    finally:
-        market.terminate()
-        market.wait()
+    with person.begins("market", "--rps", "40", "--seconds", "3000") as market:
+        try:
+            told, _ = retrain.communicate(timeout=2 * TRAINING_S)
+        finally:
+            market.terminate()
     assert retrain.returncode == 0, told
     assert "release.follow" in told
     champion = models.holder(person.service, Role.CHAMPION)
@@ -110,10 +109,14 @@ def test_two_trainings_at_once_register_once_each_though_a_pod_is_killed(declare
     first = person.begins("workflow", "run", "train")
     pod = await_pod(kubectl, installed, "fit")
     kubectl("delete", "-n", installed, pod, "--grace-period=0", "--force")
+    killed = workflow_of(kubectl, installed, person.service)["metadata"]["name"]
     declare(seed=2)
     told = person.says("workflow", "run", "train", timeout_s=2 * TRAINING_S)
     assert "asks for traffic" in told
-    assert first.wait(TRAINING_S) == 0
+    said, _ = first.communicate(timeout=TRAINING_S)
+    assert first.returncode == 0, said
+    one = json.loads(kubectl("get", "workflow", killed, "-n", installed, "-o", "json").stdout)
+    assert "Error" in {node["phase"] for node in pods_of(one, "fit")}, "the killed pod was tried again"
     versions = models.versions(person.service)
     assert [version.version for version in versions] == [1, 2, 3, 4]
     assert sorted(version.kind for version in versions) == ["lightgbm", "lightgbm", "logistic", "logistic"]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from perch.adapters.cluster.kubectl import Kubectl
-from perch.errors import PerchError, UsageError
+from perch.errors import PerchError, PlatformError, UsageError
 from perch.workflows.argo import Argo, run_of
 from perch.workflows.telling import NOTIFY, notify, sentence_of
 
@@ -100,3 +100,17 @@ def test_the_end_is_told_in_a_sentence_with_the_first_reason(twice):
 def test_nobody_is_told_where_no_address_is_named(monkeypatch):
     monkeypatch.delenv(NOTIFY, raising=False)
     notify("anything")
+
+
+def test_a_workflow_that_never_got_to_a_step_says_why():
+    looks = workflow("Error") | {"status": {"phase": "Error", "message": "workflowtemplates perch-train not found"}}
+    with pytest.raises(PerchError, match="workflowtemplates perch-train not found"):
+        Argo(Cluster(looks)).run("train", {"service": "ads"}, lambda run: None, resume=False)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/services/SECRET", "no address: SECRET"])
+def test_who_could_not_be_told_is_said_without_the_address(url, monkeypatch):
+    monkeypatch.setenv(NOTIFY, url)
+    with pytest.raises(PlatformError, match="Nobody was told 'it ended'") as raised:
+        notify("it ended")
+    assert "SECRET" not in str(raised.value)

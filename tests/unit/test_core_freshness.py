@@ -85,6 +85,18 @@ def test_a_storm_of_alerts_starts_one_run():
     assert len(state.answered) <= 100
 
 
+def test_a_storm_that_goes_on_while_its_run_is_in_progress_is_one_storm():
+    state, first = decide(opened(), replace(QUIET, alerts=(Alert("a0", "alert 0"),)), POLICY, NOW_S)
+    assert first.start
+    later = tuple(Alert(f"a{i}", f"alert {i}") for i in range(1, 30))
+    running = replace(QUIET, in_progress="ads-retrain-1", alerts=later)
+    state, _ = decide(confirmed(state), running, POLICY, NOW_S + 60)
+    ended = replace(QUIET, ended=Ended("ads-retrain-1", succeeded=True, began_s=NOW_S, ended_s=NOW_S + 600, message=""))
+    state, _ = decide(state, ended, POLICY, NOW_S + 660)
+    _, decisions = looks(state, 5)
+    assert first_start(decisions) is None
+
+
 def test_an_alert_that_ends_in_the_cool_down_starts_none():
     state, _ = decide(opened(), replace(QUIET, wish=True), POLICY, NOW_S)
     state, waiting = decide(confirmed(state), replace(QUIET, alerts=(Alert("a", "x"),)), POLICY, NOW_S + 60)

@@ -103,16 +103,18 @@ def test_a_package_that_answers_late_or_fails_is_refused(proof):
     assert not latency(proof).passed
 
 
-@pytest.mark.parametrize(
-    ("proof", "reason"),
-    [
-        (None, "no serving process was started for this package"),
-        (replace(PROOF, digest="e" * 64), "the proof is of another package, eeeeeeeeeeee"),
-        (replace(PROOF, requests=99), "99 requests were answered; 100 are needed"),
-    ],
-)
-def test_latency_is_not_judged_without_a_proof_of_this_package(proof, reason):
-    assert latency(proof) == NotJudged("latency", reason)
+def test_a_model_so_slow_that_it_answered_only_a_few_requests_is_refused():
+    assert not latency(replace(PROOF, requests=40, quiet_p99_ms=290.0, p99_ms=300.0)).passed
+
+
+def test_a_proof_of_another_package_proves_nothing():
+    finding = latency(replace(PROOF, digest="e" * 64))
+    assert finding.sentence == "the proof of latency is of another package, eeeeeeeeeeee: it is refused"
+    assert not finding.passed
+
+
+def test_latency_is_not_judged_where_nobody_started_a_server():
+    assert latency(None) == NotJudged("latency", "no serving process was started for this package")
 
 
 def test_a_proof_comes_back_from_its_file_and_nothing_else_is_taken_for_one(tmp_path):

@@ -45,7 +45,10 @@ def run(
 ) -> None:
     """Run a workflow to its end, and watch its steps."""
     from perch.cli.workflows import follow
+    from perch.errors import UsageError
 
+    if version is not None and (workflow is not Workflow.RELEASE or resume):
+        raise UsageError("--version names what `perch workflow run release` releases; nothing else takes it.")
     asked = {"reason": reason} | ({} if version is None else {"version": str(version)})
     follow(target, workflow.value, asked, resume=resume)
 

@@ -62,10 +62,15 @@ def _seen(state: State, signals: Signals, policy: FreshnessPolicy, now_s: float)
 
 
 def _with_end(state: State, ended: Ended | None) -> State:
-    """With the end of a run that was not known. One that succeeded has judged the champion on the latest data."""
+    """With the end of a run that was not known. One that succeeded has judged the champion on the latest data.
+
+    It also answers the alerts that came while it was in progress: a storm goes on for a while, and is one storm.
+    """
     if ended is None or ended == state.ended:
         return state
     state = replace(state, ended=ended, failures=0 if ended.succeeded else state.failures + 1)
+    if ended.succeeded:
+        state = replace(state, alerts={}, answered=(*state.answered, *state.alerts)[-_MOST_ALERTS:])
     return _renewed(state, ended.began_s) if ended.succeeded and ended.began_s > state.fresh_s else state
 
 

@@ -30,7 +30,8 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """What a child does before it begins: it lets the kernel end it when its parent ends, whatever of."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -78,7 +79,7 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._env,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  only one system call, no locks
+                preexec_fn=die_with_parent,  # noqa: PLW1509  only one system call, no locks
             )
 
     @property

@@ -23,7 +23,7 @@ from dask import array
 from dask.delayed import delayed
 from distributed import Client, Future, KilledWorker, LocalCluster, wait
 
-from perch.errors import PlatformError
+from perch.errors import ModelError, PlatformError
 from perch.pipeline.features import CHALLENGER_KIND, Bools, Prepared, clicks_in_window
 from perch.pipeline.ingest import Ingested
 from perch.pipeline.scan import Window, chunks, row_groups, windows
@@ -62,8 +62,11 @@ def fit_distributed(
 
     Raises:
         DataError: A window has no clicks, or nothing else.
+        ModelError: The log was prepared for other kinds of model.
         PlatformError: The scheduler does not answer, its workers do not come, or they die.
     """
+    if CHALLENGER_KIND not in prepared.inputs:
+        raise ModelError(f"only {CHALLENGER_KIND} grows on many machines: declare it among the candidates")
     training, transform = windows(log, settings).training, prepared.inputs[CHALLENGER_KIND].transform
     grown = {name: value for name, value in PARAMETERS.items() if name != "num_threads"}  # each worker knows its own
     with _client(address, workers, worker_memory_bytes) as client:

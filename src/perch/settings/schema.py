@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
 from perch.core.policy import FreshnessPolicy, Policy, Slo
@@ -169,6 +169,13 @@ class Training(Settings):
     def memory_bytes(self) -> int | None:
         """The bound in bytes."""
         return None if self.memory_mib is None else self.memory_mib * 2**20
+
+    @field_validator("candidates")
+    @classmethod
+    def _once_each(cls, candidates: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(candidates)) < len(candidates):
+            raise ValueError("a kind is named twice: name each candidate once")
+        return candidates
 
 
 class Spec(Settings):

@@ -77,6 +77,7 @@ def run_of(found: Manifest) -> Run:
         workflow=found["spec"]["workflowTemplateRef"]["name"].removeprefix("perch-"),
         parameters={one["name"]: one.get("value", "") for one in found["spec"]["arguments"]["parameters"]},
         phase=status.get("phase", "Pending"),
+        message=status.get("message", ""),
     )
     pods = [node for node in status.get("nodes", {}).values() if node["type"] == "Pod"]
     for node in sorted(pods, key=lambda one: one.get("startedAt") or "~"):  # what waits for a place comes last
@@ -107,7 +108,7 @@ def _outputs(run: Run) -> Mapping[str, str]:
     if run.phase == "Succeeded":
         return {name: value for node in run.nodes.values() for name, value in node.parameters.items()}
     failed = [node for node in run.nodes.values() if node.phase in {"Failed", "Error"}]
-    said = failed[0].message if failed else "nothing was said"
+    said = failed[0].message if failed else run.message or "nothing was said"
     found = _MESSAGE.fullmatch(said)
     error = PerchError((found[2] if found and found[2] else said) + f" (step {failed[0].name})" if failed else said)
     error.exit_code = int(found[1]) if found else PerchError.exit_code

@@ -13,7 +13,7 @@ ARTIFACTS: Final = "PERCH_ARTIFACTS"
 
 _STORE: Final = "/api/2.0/mlflow-artifacts/artifacts"
 _FOLDER: Final = "workflows"
-_KEPT: Final = timedelta(days=2)
+_KEPT: Final = timedelta(days=7)
 _TIMEOUT_S: Final = 60.0
 
 
@@ -33,8 +33,10 @@ def clear(namespace: str, today: date) -> list[str]:
             old = [name for name in names if _day(name) < today - _KEPT]
             for name in old:
                 client.delete(f"{_STORE}/{_FOLDER}/{namespace}/{name}").raise_for_status()
-    except (httpx.HTTPError, ValueError) as error:
-        raise PlatformError(f"Old artifacts stay: the store at {address} answers {error!r}.") from None
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise PlatformError(
+            f"Old artifacts stay: the store fails with {type(error).__name__}. See {ARTIFACTS}."
+        ) from None
     return old
 
 

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Final
 
+import perch
 from perch.pipeline.features import BASELINE_KIND
-from perch.pipeline.register import code_version
 from perch.pipeline.settings import PipelineSettings
 from perch.pipeline.source import Source, source_key
 from perch.settings import ModelService, parse_declaration
@@ -58,4 +59,13 @@ def prepared_key(data_key: str, service: ModelService) -> str:
 
 def _key_of(*what: str) -> str:
     """Equal code makes of equal things the same."""
-    return hashlib.sha256(json.dumps([code_version(), *what]).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps([_code(), *what]).encode()).hexdigest()[:32]
+
+
+@cache
+def _code() -> str:
+    """Digest of the code that runs: a version says too little of an image, or a checkout, that is being worked on."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(perch.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

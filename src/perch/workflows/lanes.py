@@ -10,10 +10,13 @@ from hera.workflows import DAG, Artifact, Container, Parameter, Task
 from hera.workflows import models as m
 
 from perch.pipeline.features import BASELINE_KIND, CHALLENGER_KIND
+from perch.workflows.shape import remembered
 from perch.workflows.step import IMAGE, SERVING_IMAGE, pod
 from perch.workflows.steps.evaluate import evaluate
+from perch.workflows.steps.features import features
 from perch.workflows.steps.fit import fit
 from perch.workflows.steps.fit_distributed import fit_distributed
+from perch.workflows.steps.ingest import ingest
 from perch.workflows.steps.judge import judge
 from perch.workflows.steps.register import register
 from perch.workflows.steps.repeat import repeat
@@ -26,6 +29,30 @@ _SCHEDULER_PORT: Final = 8786
 _WORKER_MEMORY: Final = 2_048
 _HEADROOM: Final = 148
 """MiB between the limit at which Dask ends a worker and says why, and that at which the kernel does."""
+
+
+def log() -> DAG:
+    """The click log, as long as it is the same."""
+    with DAG(
+        name="log",
+        inputs=_parameters("declaration", "data-key"),
+        outputs=[Artifact(name="log", from_="{{tasks.ingest.outputs.artifacts.log}}")],
+        memoize=remembered("data-key"),
+    ) as dag:
+        ingest(arguments={"declaration": dag.get_parameter("declaration")})
+    return dag
+
+
+def prepared() -> DAG:
+    """The prepared log, as long as log and settings are the same."""
+    with DAG(
+        name="prepared",
+        inputs=[*_parameters("declaration", "prepared-key"), Artifact(name="log")],
+        outputs=[Artifact(name="prepared", from_="{{tasks.features.outputs.artifacts.prepared}}")],
+        memoize=remembered("prepared-key"),
+    ) as dag:
+        features(arguments={"declaration": dag.get_parameter("declaration"), "log": dag.get_artifact("log")})
+    return dag
 
 
 def baseline() -> DAG:

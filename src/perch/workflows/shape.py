@@ -13,6 +13,9 @@ from perch.workflows.steps.farewell import farewell
 ACCOUNT: Final = "perch-training"
 """Service account of the pods: it may report a step's outputs, and nothing else."""
 
+_MEMORY: Final = "perch-training-memory"
+"""ConfigMap in which Argo remembers; the chart puts its own in its place, or leaves it out."""
+
 _NO_MORE: Final = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 _EXECUTOR: Final = json.dumps(
     {
@@ -63,6 +66,17 @@ def template(name: str, parameters: Mapping[str, str]) -> Iterator[WorkflowTempl
     ) as made:
         farewell()
         yield made
+
+
+def remembered(key: str) -> m.Memoize:
+    """What a DAG made is taken for a day, where its input parameter `key` is the same.
+
+    Argo keeps it in the namespace of its controller, for all namespaces. It is asked of DAGs of one step, not of the
+    step: a template that is memoised and retried leaves Argo 4.0 without an end of the workflow when it remembers.
+    """
+    cache = m.Cache(config_map=m.LocalObjectReference(name=_MEMORY))
+    value = f"{{{{inputs.parameters.{key}}}}}"
+    return m.Memoize(key=f"{{{{workflow.namespace}}}}-{key}-{value}", max_age="24h", cache=cache)
 
 
 def _metrics(name: str) -> list[m.Prometheus]:

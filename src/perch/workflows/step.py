@@ -29,9 +29,6 @@ CONFIG: Final = "perch-training"
 RELEASING: Final = "perch-releasing"
 """Service account of the steps that read the ModelService, and write its wish."""
 
-MEMORY: Final = "perch-training-memory"
-"""ConfigMap in which Argo remembers what steps made; the chart puts its own in its place, or leaves it out."""
-
 INPUTS: Final = "PERCH_INPUTS"
 """Variable with the folder of a step's input artifacts; a pod has its own, so only the local runner sets it."""
 
@@ -80,16 +77,6 @@ def scratch() -> Iterator[Path]:
 def outgoing(name: str) -> Artifact:
     """An output artifact; the step is given the path that it is to write."""
     return Artifact(name=name, output=True)
-
-
-def remembered(key: str) -> m.Memoize:
-    """What a step made is taken for a day, where its input parameter `key` is the same.
-
-    Argo keeps it in the namespace of its controller, for all namespaces and steps.
-    """
-    cache = m.Cache(config_map=m.LocalObjectReference(name=MEMORY))
-    value = f"{{{{inputs.parameters.{key}}}}}"
-    return m.Memoize(key=f"{{{{workflow.namespace}}}}-{key}-{value}", max_age="24h", cache=cache)
 
 
 def pod(cpu: str = "250m", memory: str = "1Gi") -> dict[str, Any]:
@@ -141,6 +128,9 @@ def _failing_in_a_sentence(function: Callable[..., Any]) -> Callable[..., Any]:
         except PerchError as error:
             tell_end(str(error))
             sys.exit(error.exit_code)
+        except OSError as error:
+            tell_end(f"A file cannot be read or written ({error}): look whether the volume is full.")
+            sys.exit(PlatformError.exit_code)
 
     return run
 

@@ -37,6 +37,8 @@ def notify(sentence: str) -> None:
     if not url:
         return
     try:
-        httpx.post(url, json={"text": sentence}, timeout=_TIMEOUT_S).raise_for_status()
-    except httpx.HTTPError as error:
-        raise PlatformError(f"Nobody could be told {sentence!r}: the webhook answers {error!r}.") from None
+        answer = httpx.post(url, json={"text": sentence}, timeout=_TIMEOUT_S)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:  # neither is quoted: who knows the address may post, too
+        raise PlatformError(f"Nobody was told {sentence!r}: the webhook fails with {type(error).__name__}.") from None
+    if answer.is_error:
+        raise PlatformError(f"Nobody was told {sentence!r}: the webhook answers {answer.status_code}.")

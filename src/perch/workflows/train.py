@@ -10,11 +10,9 @@ from typing import Any, Final
 from hera.workflows import DAG, Parameter, Task, WorkflowTemplate
 from hera.workflows import models as m
 
-from perch.workflows.lanes import baseline, candidate, distributed
+from perch.workflows.lanes import baseline, candidate, distributed, log, prepared
 from perch.workflows.shape import template
 from perch.workflows.steps.declare import declare
-from perch.workflows.steps.features import features
-from perch.workflows.steps.ingest import ingest
 from perch.workflows.steps.offer import offer
 from perch.workflows.steps.validate import validate
 
@@ -26,9 +24,9 @@ _ASKED: Final = {"service": "ads", "reason": "a person asked for it"}
 def train() -> WorkflowTemplate:
     """The workflow that trains, judges, registers and offers."""
     with template(NAME, _ASKED) as workflow:
-        first, others = baseline(), candidate()
+        lanes, others = _first_lanes(), candidate()
         with _dag("train", "service", "reason") as dag:
-            begun = _begun(dag, first)
+            begun = _begun(dag, lanes)
             lane = _called(
                 others,
                 name="candidates",
@@ -42,9 +40,9 @@ def train() -> WorkflowTemplate:
 def train_distributed() -> WorkflowTemplate:
     """The same for trees whose rows no single machine holds; `workers` pods hold them together."""
     with template(DISTRIBUTED, {**_ASKED, "workers": "2"}) as workflow:
-        first, trees = baseline(), distributed()
+        lanes, trees = _first_lanes(), distributed()
         with _dag("train-distributed", "service", "reason", "workers") as dag:
-            begun = _begun(dag, first)
+            begun = _begun(dag, lanes)
             more = {"workers": dag.get_parameter("workers"), "log": begun.log.get_artifact("log")}
             lane = _called(trees, name="trees", arguments=begun.given | more)
             _offered(begun, lane, "[{{tasks.trees.outputs.parameters.version}}]")
@@ -72,18 +70,29 @@ class _Begun:
     last: Task
 
 
-def _begun(dag: DAG, baseline: DAG) -> _Begun:
+def _first_lanes() -> dict[str, DAG]:
+    """What all trainings begin with; made before the DAG that calls them."""
+    return {"log": log(), "prepared": prepared(), "baseline": baseline()}
+
+
+def _begun(dag: DAG, lanes: dict[str, DAG]) -> _Begun:
     """From the wish to a registered baseline."""
     asked = declare(arguments={"service": dag.get_parameter("service")})
     said = asked.get_parameter("declaration")
-    log = ingest(arguments={"declaration": said, "data-key": asked.get_parameter("data-key")})
-    checked = validate(arguments={"declaration": said, "log": log.get_artifact("log")})
-    rows = features(
+    data = _called(
+        lanes["log"],
+        name="log",
+        arguments={"declaration": said, "data-key": asked.get_parameter("data-key")},
+    )
+    checked = validate(arguments={"declaration": said, "log": data.get_artifact("log")})
+    rows = _called(
+        lanes["prepared"],
+        name="prepared",
         arguments={
             "declaration": said,
             "prepared-key": asked.get_parameter("prepared-key"),
-            "log": log.get_artifact("log"),
-        }
+            "log": data.get_artifact("log"),
+        },
     )
     given = {
         "declaration": said,
@@ -91,9 +100,9 @@ def _begun(dag: DAG, baseline: DAG) -> _Begun:
         "reason": dag.get_parameter("reason"),
         "prepared": rows.get_artifact("prepared"),
     }
-    first = _called(baseline, name="baseline", arguments=given)
-    asked >> log >> checked >> rows >> first
-    return _Begun(asked, log, given, first)
+    first = _called(lanes["baseline"], name="baseline", arguments=given)
+    asked >> data >> checked >> rows >> first
+    return _Begun(asked, data, given, first)
 
 
 def _offered(begun: _Begun, lane: Task, versions: str) -> None:

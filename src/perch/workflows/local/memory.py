@@ -1,6 +1,7 @@
 """What was run, and what it left: a folder for each workflow, so that one that failed goes on where it stopped."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -55,6 +56,9 @@ class Run:
     workflow: str
     parameters: Mapping[str, str]
     phase: str = "Running"
+    message: str = ""
+    """Why it failed where no step did: a template that is missing, say."""
+
     nodes: dict[str, Node] = field(default_factory=dict)
 
 
@@ -132,7 +136,7 @@ class Memory:
         """What a step left under a key less than a day ago, if it is there still."""
         try:
             told: dict[str, Any] = json.loads(self._key(key).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # never made, or broken off
             return None
         artifacts = {name: Path(path) for name, path in told["artifacts"].items()}
         if time.time() - told["time_s"] > _DAY_S or not all(path.exists() for path in artifacts.values()):
@@ -145,7 +149,7 @@ class Memory:
         path.parent.mkdir(exist_ok=True)
         artifacts = {name: str(path) for name, path in outputs.artifacts.items()}
         told = {"time_s": time.time(), "parameters": dict(outputs.parameters), "artifacts": artifacts}
-        draft = path.with_suffix(".draft")
+        draft = path.with_suffix(f".{os.getpid()}-{time.monotonic_ns()}")
         draft.write_text(json.dumps(told), encoding="utf-8")
         draft.replace(path)
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from perch.errors import PerchError
+from perch.local.processes import die_with_parent
 from perch.workflows.local.plan import Manifest, Values, filled
 from perch.workflows.step import INPUTS, is_around
 
 _OUTPUTS: Final = "hera__outputs_directory"
 _LOG: Final = "log.txt"
+_GRACE_S: Final = 10.0
 _UNIT_S: Final = {"s": 1.0, "m": 60.0}
 
 
@@ -59,6 +61,7 @@ async def _try(template: Manifest, given: Values, folder: Path, environment: Map
             stdout=log,
             stderr=log,
             env={**os.environ, **environment, INPUTS: str(inputs), _OUTPUTS: str(_outputs_folder(folder))},
+            preexec_fn=die_with_parent,
         )
         deadline_s = template.get("activeDeadlineSeconds")
         try:
@@ -68,9 +71,18 @@ async def _try(template: Manifest, given: Values, folder: Path, environment: Map
             return 1
         finally:
             if process.returncode is None:
-                process.kill()
-                await process.wait()
+                await _end(process)
     return code if code >= 0 else 128 - code
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End a step, which is to end what it has started itself."""
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), _GRACE_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 def _command(template: Manifest, given: Values, folder: Path) -> list[str]:

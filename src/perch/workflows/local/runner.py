@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_UN, flock
 from pathlib import Path
@@ -91,15 +91,22 @@ class Runner:
         ]
         self._workflow |= {"workflow.status": phase, "workflow.failures": json.dumps(failures)}
         self._run.nodes.pop("exit", None)
-        try:
+        with suppress(PerchError):  # its node says what went wrong; the workflow is as good as its steps
             if "onExit" in spec:
                 await self._call(Called((f"perch-{self._run.workflow}", spec["onExit"]), "exit", Values()))
-        finally:
-            self._tell(phase)
+        self._tell(phase)
 
     async def _call(self, called: Called) -> Values:
         template = self._templates[called.template]
-        return await (self._dag(called, template) if "dag" in template else self._step(called, template))
+        inputs = {f"inputs.parameters.{name}": value for name, value in called.given.parameters.items()}
+        key = _memory_key(template, {**self._workflow, **inputs})
+        if key is not None and (remembered := self._memory.remembered(key)) is not None:
+            self._finish(self._run.nodes.setdefault(called.name, Node(called.name)), "Remembered", remembered)
+            return remembered
+        outputs = await (self._dag(called, template) if "dag" in template else self._step(called, template))
+        if key is not None:
+            self._memory.remember(key, outputs)
+        return outputs
 
     async def _dag(self, called: Called, template: Manifest) -> Values:
         inputs = {f"inputs.parameters.{name}": value for name, value in called.given.parameters.items()}
@@ -116,8 +123,11 @@ class Runner:
         for task in _in_order(self._templates.tasks(called.template)):
             running[task.name] = asyncio.create_task(do(task))
         await _all(running.values())
-        made = template.get("outputs", {}).get("parameters", ())
-        return Values({one["name"]: known[variable(one["valueFrom"]["parameter"])] for one in made})
+        made = template.get("outputs", {})
+        return Values(
+            {one["name"]: known[variable(one["valueFrom"]["parameter"])] for one in made.get("parameters", ())},
+            {one["name"]: artifacts[variable(one["from"])] for one in made.get("artifacts", ())},
+        )
 
     async def _task(
         self, called: Called, task: Task, known: Mapping[str, str], artifacts: Mapping[str, Path]
@@ -144,17 +154,10 @@ class Runner:
             return node.outputs
         given = Values({**_defaults(template, self._workflow), **called.given.parameters}, called.given.artifacts)
         known = {**self._workflow, **{f"inputs.parameters.{name}": value for name, value in given.parameters.items()}}
-        key = _memory_key(template, known)
-        if key is not None and (outputs := self._memory.remembered(key)) is not None:
-            self._finish(node, "Remembered", outputs)
-            return outputs
-        async with self._alone(template, known), self._places:
+        async with self._places, self._alone(template, known):
             if self._failed:
                 raise _NotBegunError(f"{called.name} was not begun.")
-            outputs = await self._work(node, template, given)
-        if key is not None:
-            self._memory.remember(key, outputs)
-        return outputs
+            return await self._work(node, template, given)
 
     async def _work(self, node: Node, template: Manifest, given: Values) -> Values:
         node.phase, node.message, began_s = "Running", "", time.monotonic()

@@ -20,9 +20,10 @@ def farewell(
 ) -> Annotated[str, Parameter(name="sentence")]:
     """Say how the workflow ended, to the address that the environment names, if it names one."""
     sentence = sentence_of(name, status, failures)
-    notify(sentence)
-    try:
-        clear(namespace, datetime.now(UTC).date())
-    except PlatformError as error:  # the next workflow's end tries again; this one's has been told
-        print(error)  # noqa: T201  the step's log
+    today = datetime.now(UTC).date()
+    for deed in (lambda: notify(sentence), lambda: clear(namespace, today)):
+        try:
+            deed()
+        except PlatformError as error:  # a workflow is as good as its steps, whoever could not be told of it
+            print(error)  # noqa: T201  the step's log
     return sentence

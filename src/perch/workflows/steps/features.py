@@ -8,13 +8,12 @@ from hera.workflows import Parameter
 from perch.pipeline.handover import read_ingested, write_prepared
 from perch.pipeline.streaming import prepare_log
 from perch.workflows.given import kinds_of, service_of, settings_of
-from perch.workflows.step import incoming, outgoing, remembered, scratch, step
+from perch.workflows.step import incoming, outgoing, scratch, step
 
 
-@step(memory="2Gi", memoize=remembered("prepared-key"))
+@step(memory="2Gi")
 def features(
     declaration: Annotated[str, Parameter(name="declaration")],
-    prepared_key: Annotated[str, Parameter(name="prepared-key")],  # noqa: ARG001  what is remembered goes by it
     log: Annotated[Path, incoming("log")],
     prepared: Annotated[Path, outgoing("prepared")],
 ) -> None:

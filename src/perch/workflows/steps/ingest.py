@@ -8,13 +8,12 @@ from hera.workflows import Parameter
 from perch.pipeline.handover import write_ingested
 from perch.pipeline.ingest import ingest as ingest_log
 from perch.workflows.given import service_of, source_of
-from perch.workflows.step import outgoing, remembered, scratch, step
+from perch.workflows.step import outgoing, scratch, step
 
 
-@step(memory="1Gi", memoize=remembered("data-key"))
+@step(memory="1Gi")
 def ingest(
     declaration: Annotated[str, Parameter(name="declaration")],
-    data_key: Annotated[str, Parameter(name="data-key")],  # noqa: ARG001  what is remembered goes by it
     log: Annotated[Path, outgoing("log")],
 ) -> Annotated[str, Parameter(name="digest")]:
     """Read the log into one file, and say its digest."""
