@@ -46,9 +46,11 @@ def main() -> int:
     jobs = [(scenario, name, seed) for seed in seeds for name in CHOOSERS]
     began_s = time.monotonic()
     with multiprocessing.get_context("spawn").Pool(_PROCESSES, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        done = pool.imap(measure, jobs)
+        results = []
         try:
-            results = list(track(done, "simulating", total=len(jobs), console=console, transient=True))
+            for result in track(pool.imap(measure, jobs), "simulating", len(jobs), console=console, transient=True):
+                results.append(result)
+                console.print(f"{result.chooser}, seed {result.seed}: {result.regret:,.0f} lost, {result.runs} runs")
         except KeyboardInterrupt:
             console.print("Stopped. Nothing was written.")
             return 130

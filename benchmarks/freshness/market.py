@@ -108,43 +108,31 @@ class LiveMarket:
 
     def _hour(self, hour: int, scorer: Scorer | None) -> tuple[pd.DataFrame, Served | None]:
         rng = np.random.default_rng([self._seed, 5, hour])  # the same users come, whatever they are shown
-        day, hour_of_day = divmod(hour, 24)
-        n = int(rng.poisson(self.scenario.impressions_per_day / 24))
+        n, (day, hour_of_day) = int(rng.poisson(self.scenario.impressions_per_day / 24)), divmod(hour, 24)
         auctions = self._house.hold(rng, day, np.sort(hour_of_day + rng.random(n)))
         context = self._context(rng, auctions)
         scores = None if scorer is None else self._scores(scorer, auctions, context)
-        preferred = auctions.true_ctr if scores is None else scores
-        best = np.argmax(preferred, axis=1)
+        best = np.argmax(auctions.true_ctr if scores is None else scores, axis=1)
         explored = rng.random(n) < self.scenario.settings.exploration
         shown = np.where(explored, 0, best)  # candidates are in random order: the first is any
-        every = np.arange(n)
-        true = auctions.true_ctr[every, shown]
-        clicked = rng.random(n) < true
-        time_s = START_S + DAY_S * (day + auctions.contexts.hour / 24)
-        click_time_s = time_s + rng.exponential(self.scenario.settings.click_delay_s, n)
+        clicked = rng.random(n) < auctions.true_ctr[np.arange(n), shown]
+        label = self._label(rng, auctions, explored, clicked)
+        rows = self._rows(auctions, context, auctions.candidates[np.arange(n), shown], label)
+        return rows, None if scores is None else _served(auctions, scores, best, shown, clicked)
+
+    def _label(
+        self, rng: np.random.Generator, auctions: Auctions, explored: NDArray[np.bool_], clicked: NDArray[np.bool_]
+    ) -> dict[str, Reals]:
+        """When each impression was, and what became of it."""
+        time_s = START_S + DAY_S * (auctions.contexts.day + auctions.contexts.hour / 24)
+        click_time_s = time_s + rng.exponential(self.scenario.settings.click_delay_s, len(time_s))
         self._history.add(auctions.contexts.user, clicked, click_time_s)
-        label = {
+        return {
             "time": time_s,
             "explored": explored.astype(np.float64),
             "click": clicked.astype(np.float64),
             "click_time": np.where(clicked, click_time_s, np.nan),
         }
-        rows = self._rows(auctions, context, auctions.candidates[every, shown], label)
-        if scores is None:
-            return rows, None
-        logits = np.log(scores[:, 0] / (1 - scores[:, 0]))
-        bins = np.bincount(np.searchsorted(_EDGES, logits), minlength=len(_EDGES) + 1)
-        possible, got = auctions.true_ctr.max(axis=1).sum(), auctions.true_ctr[every, best].sum()
-        predicted = scores[every, shown]
-        divergence = true * np.log(true / predicted) + (1 - true) * np.log((1 - true) / (1 - predicted))
-        return rows, Served(
-            impressions=n,
-            regret=float(possible - got),
-            clicks_possible=float(possible),
-            divergence=float(divergence.sum()),
-            scores=tuple(bins.tolist()),
-            requests=Requests(predicted, clicked),
-        )
 
     def _context(self, rng: np.random.Generator, auctions: Auctions) -> Columns:
         users, user = self._house.users, auctions.contexts.user
@@ -172,3 +160,21 @@ class LiveMarket:
     def _frame(self, numbers: Mapping[str, Reals], codes: Mapping[str, Ints]) -> pd.DataFrame:
         texts = {name: pd.Categorical.from_codes(values, self._names[name]) for name, values in codes.items()}
         return pd.DataFrame({**numbers, **texts})
+
+
+def _served(auctions: Auctions, scores: Reals, best: Ints, shown: Ints, clicked: NDArray[np.bool_]) -> Served:
+    """What is known of an hour by who knows the true click rates."""
+    every = np.arange(len(best))
+    possible, got = auctions.true_ctr.max(axis=1).sum(), auctions.true_ctr[every, best].sum()
+    true, predicted = auctions.true_ctr[every, shown], scores[every, shown]
+    divergence = true * np.log(true / predicted) + (1 - true) * np.log((1 - true) / (1 - predicted))
+    logits = np.log(scores[:, 0] / (1 - scores[:, 0]))
+    bins = np.bincount(np.searchsorted(_EDGES, logits), minlength=len(_EDGES) + 1)
+    return Served(
+        impressions=len(best),
+        regret=float(possible - got),
+        clicks_possible=float(possible),
+        divergence=float(divergence.sum()),
+        scores=tuple(bins.tolist()),
+        requests=Requests(predicted, clicked),
+    )
