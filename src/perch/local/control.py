@@ -74,7 +74,7 @@ def control_app(platform: Platform, clock: Callable[[], float]) -> Starlette:
             read_alerts(await request.body()), platform.declaration.name, platform.declaration.spec.model
         )
         await _watch(platform).hear(heard)
-        return JSONResponse({"heard": len(heard)}, status_code=202)
+        return JSONResponse({"heard": len(heard)})
 
     async def command(request: Request) -> Response:
         platform.service.command(_command(request.path_params["command"]))
