@@ -73,8 +73,10 @@ def installed(kubectl, kubeconfig):
     kubectl("apply", "--server-side", "--force-conflicts", "-f", CHART / "crds" / "modelservices.yaml")
     kubectl("create", "namespace", namespace)
     kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-    kubectl("create", "secret", "generic", "faults", "-n", namespace, "--from-literal=token=for-tests-only")
-    settings = ["operator.faultTokenSecret=faults", f"operator.watch={{{namespace}}}", "mlflow.size=1Gi"]
+    for secret in ("faults", "alerts"):
+        kubectl("create", "secret", "generic", secret, "-n", namespace, "--from-literal=token=for-tests-only")
+    settings = ["operator.faultTokenSecret=faults", "operator.alertsTokenSecret=alerts"]
+    settings += [f"operator.watch={{{namespace}}}", "mlflow.size=1Gi"]
     settings += ["training.enabled=true", "training.memory.namespace=argo"]
     helm = ["helm", "--kubeconfig", kubeconfig, "-n", namespace]
     values = [word for setting in settings for word in ("--set", setting)]

@@ -59,7 +59,8 @@ class Freshness:
     async def open(self):
         self.is_watched = True
 
-    async def keep(self):
+    async def keep(self, after_s):
+        assert 0 <= after_s < 60
         try:
             await asyncio.Event().wait()
         finally:

@@ -120,8 +120,9 @@ class Watch:
         except RolloutError as error:
             self._notify(str(error))
 
-    async def keep(self) -> None:
-        """Look once a minute, and when a person asks, for ever."""
+    async def keep(self, after_s: float = 0.0) -> None:
+        """Look once a minute, and when a person asks, for ever; for the first time after so many seconds."""
+        await asyncio.sleep(after_s)
         while True:
             await self.look()
             self._asked.clear()

@@ -7,12 +7,14 @@ import asyncio
 import contextlib
 import logging
 import time
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 import kopf
 
 from perch.errors import PerchError, PlatformError
+from perch.freshness.watch import LOOK_S
 from perch.operator.assembly import Operator, Parts, say_of
 from perch.operator.claims import Claim, check_first
 from perch.operator.hosted import Hosted
@@ -80,9 +82,10 @@ async def host(
 
 @contextlib.asynccontextmanager
 async def _watched(operator: Operator, parts: Parts, key: tuple[str, str]) -> AsyncIterator[None]:
-    """Watch over the age of the model, beside the turns."""
+    """Watch over the age of the model, beside the turns; of many services, each at another second of the minute."""
     await parts.freshness.open()
-    keeping = asyncio.create_task(parts.freshness.keep())
+    after_s = zlib.crc32("/".join(key).encode()) % LOOK_S
+    keeping = asyncio.create_task(parts.freshness.keep(after_s))
     operator.watches[key] = parts.freshness
     try:
         yield
