@@ -57,9 +57,7 @@ def main(data: str, folder: str, memory_bytes: str) -> None:
         facts["kinds"][kind] = {
             "learnt_rows": len(prepared.inputs[kind].clicked),
             "keep_rate": prepared.inputs[kind].keep_rate,
-            "evaluation": evaluation.flat(),
         }
-    facts["peak_resident_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     (into / "took.json").write_text(json.dumps(facts, indent=1))
 
 
