@@ -58,6 +58,7 @@ def test_it_is_run_with_what_the_collector_takes(runs, monkeypatch):
         "/v1/predictions": asgi.digest("/token/token"),
         "/v1/outcomes": asgi.digest("/token/feedback-token"),
         "/v1/labels": DIGEST,
+        "/v1/matured": DIGEST,
     }
     assert (str(FakeStore.path), FakeStore.window_s) == ("/data/outcomes.sqlite", 1800.0)
     assert {"/data", "/token"} < {one["mountPath"] for one in container["volumeMounts"]}

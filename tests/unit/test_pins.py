@@ -67,7 +67,7 @@ def test_the_gateways_port_on_the_node_is_the_one_that_kind_maps():
 
 def test_images_are_named_as_make_tags_them():
     version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)[1]
-    assert CHECKOUT.images == tuple(f"perch-{name}:{version}" for name in ("mlflow", "operator", "serving"))
+    assert CHECKOUT.images == tuple(f"perch-{name}:{version}" for name in ("mlflow", "operator", "serving", "training"))
 
 
 def test_without_a_source_tree_it_says_so(monkeypatch, tmp_path):
