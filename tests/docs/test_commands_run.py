@@ -18,7 +18,7 @@ import pytest
 
 from markdown_blocks import ROOT, blocks, section
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 OPEN_BANDIT = ROOT.parent / "shared" / "data" / "open-bandit"
 
@@ -34,7 +34,7 @@ class Reader:
         declaration = (ROOT / "perch.yaml").read_text(encoding="utf-8")
         (folder / "perch.yaml").write_text(declaration.replace("port: 8080", f"port: {self.port}"), encoding="utf-8")
 
-    def run(self, commands, *, timeout_s=60):
+    def run(self, commands, *, timeout_s=240):
         shell = self._shell(f"set -e\n{commands}")
         done = subprocess.run(shell, check=False, capture_output=True, timeout=timeout_s, **self._where())
         assert done.returncode == 0, f"{commands}\n{done.stdout}\n{done.stderr}"
@@ -139,7 +139,7 @@ def test_the_tutorial_from_log_to_answer(reader):
 
     first, *asking = [(language, body) for language, body in blocks(serving, "bash", "json")]
     reader.start(first[1].strip())
-    reader.run(f"for i in $(seq 100); do curl -sf {_url(asking[0][1])} >/dev/null && exit 0; sleep 0.2; done; exit 1")
+    reader.run(f"for i in $(seq 600); do curl -sf {_url(asking[0][1])} >/dev/null && exit 0; sleep 0.2; done; exit 1")
     for (_, command), (_, example) in zip(asking[::2], asking[1::2], strict=True):
         assert _alike(json.loads(reader.run(command)), json.loads(example)), command
 

@@ -12,7 +12,7 @@ from perch.adapters.registry.port import Role
 from perch.local.store import open_registry
 from perch.world.market import Market
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1_800)]
 
 PERCH = Path(sys.executable).parent / "perch"
 
@@ -35,7 +35,7 @@ def declare(folder, **training):
 def perch(folder, *words, code=0):
     tools = {"COLUMNS": "250"}
     done = subprocess.run(
-        [PERCH, *words], cwd=folder, capture_output=True, text=True, timeout=280, check=False, env=os.environ | tools
+        [PERCH, *words], cwd=folder, capture_output=True, text=True, timeout=900, check=False, env=os.environ | tools
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
