@@ -30,9 +30,10 @@ _SMALL = MarketSettings(
     sites=5,
     countries=5,
     mean_ctr=0.1,
-    taste_drift=0.15,
+    unknown_interest=0.02,
+    taste_drift=0.1,
 )
-"""A market small enough to be learned from two days, whose tastes change by a seventh each day."""
+"""A market small enough to be learned from two days, whose tastes change by a tenth each day."""
 
 FULL = Scenario(impressions_per_day=50_000, warm_days=7, live_days=10, broken_h=(100, 112), settings=_SMALL)
 QUICK = Scenario(impressions_per_day=20_000, warm_days=4, live_days=3, broken_h=(36, 48), settings=_SMALL)

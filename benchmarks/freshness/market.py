@@ -50,6 +50,9 @@ class Served:
     regret: float
     """True click rate of the best candidates, minus that of what the model preferred, summed: clicks that were lost."""
 
+    unknowable: float
+    """That part of the regret which nobody avoids who knows only what the columns tell, at the least."""
+
     clicks_possible: float
     """True click rate of the best candidates, summed."""
 
@@ -118,7 +121,9 @@ class LiveMarket:
         clicked = rng.random(n) < auctions.true_ctr[np.arange(n), shown]
         label = self._label(rng, auctions, explored, clicked)
         rows = self._rows(auctions, context, auctions.candidates[np.arange(n), shown], label)
-        return rows, None if scores is None else _served(auctions, scores, best, shown, clicked)
+        if scores is None:
+            return rows, None
+        return rows, _served(auctions, self._house.knowable_ctr(auctions), scores, shown, clicked)
 
     def _label(
         self, rng: np.random.Generator, auctions: Auctions, explored: NDArray[np.bool_], clicked: NDArray[np.bool_]
@@ -162,17 +167,19 @@ class LiveMarket:
         return pd.DataFrame({**numbers, **texts})
 
 
-def _served(auctions: Auctions, scores: Reals, best: Ints, shown: Ints, clicked: NDArray[np.bool_]) -> Served:
+def _served(auctions: Auctions, knowable_ctr: Reals, scores: Reals, shown: Ints, clicked: NDArray[np.bool_]) -> Served:
     """What is known of an hour by who knows the true click rates."""
-    every = np.arange(len(best))
-    possible, got = auctions.true_ctr.max(axis=1).sum(), auctions.true_ctr[every, best].sum()
+    every = np.arange(len(shown))
+    possible = auctions.true_ctr.max(axis=1).sum()
+    got, gettable = (auctions.true_ctr[every, by.argmax(axis=1)].sum() for by in (scores, knowable_ctr))
     true, predicted = auctions.true_ctr[every, shown], scores[every, shown]
     divergence = true * np.log(true / predicted) + (1 - true) * np.log((1 - true) / (1 - predicted))
     logits = np.log(scores[:, 0] / (1 - scores[:, 0]))
     bins = np.bincount(np.searchsorted(_EDGES, logits), minlength=len(_EDGES) + 1)
     return Served(
-        impressions=len(best),
+        impressions=len(shown),
         regret=float(possible - got),
+        unknowable=float(possible - gettable),
         clicks_possible=float(possible),
         divergence=float(divergence.sum()),
         scores=tuple(bins.tolist()),

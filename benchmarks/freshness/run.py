@@ -21,7 +21,9 @@ from perch.workload.schema import CLICK_LOG
 
 KIND: Final = "lightgbm"
 WINDOW_H: Final = 48
-_SETTINGS = PipelineSettings(resamples=50)
+_SETTINGS = PipelineSettings(evaluation_share=0.1, keep_rate=1.0, resamples=50)
+"""Two days are little: nothing of them is left out, and a tenth is enough to judge by."""
+
 _MATURE_H = int(_SETTINGS.attribution_window_s // HOUR_S)
 
 
@@ -35,6 +37,9 @@ class Result:
     """Clicks lost against choosing by the true click rate, in all live days."""
 
     regret_by_day: tuple[float, ...]
+    unknowable: float
+    """That part of the regret which nobody avoids who knows only what the columns tell, at the least."""
+
     clicks_possible: float
     """Clicks that choosing by the true click rate gets."""
 
@@ -109,7 +114,7 @@ def measure(job: tuple[Scenario, str, int]) -> Result:
     scenario, name, seed = job
     chooser, service = CHOOSERS[name](), _Service(seed, scenario)
     regrets: list[float] = []
-    possible = divergence = 0.0
+    possible = divergence = unknowable = 0.0
     waiting: list[tuple[int, Requests]] = []
     runs, reasons = 0, []
     signals = Signals(version=1, trained_s=0.0, loss_per_hour=service.loss_per_hour)
@@ -126,6 +131,7 @@ def measure(job: tuple[Scenario, str, int]) -> Result:
         served = service.market.serve(hour, service.champion)
         regrets.append(served.regret)
         possible, divergence = possible + served.clicks_possible, divergence + served.divergence
+        unknowable += served.unknowable
         waiting.append((service.version, served.requests))
         signals = Signals(
             version=service.version,
@@ -139,6 +145,7 @@ def measure(job: tuple[Scenario, str, int]) -> Result:
         seed=seed,
         regret=sum(regrets),
         regret_by_day=tuple(np.array(regrets).reshape(-1, 24).sum(axis=1).tolist()),
+        unknowable=unknowable,
         clicks_possible=possible,
         divergence=divergence,
         runs=runs,

@@ -42,6 +42,13 @@ def test_equal_seeds_give_equal_markets():
 def test_choosing_by_the_true_click_rate_loses_nothing_and_a_model_loses_something(market):
     assert all(0 < served.regret < served.clicks_possible for served in market.served)
     assert all(served.divergence > 0 for served in market.served)
+
+
+def test_who_knows_all_that_columns_tell_loses_less_than_a_model_and_more_than_who_knows_everything(market):
+    assert 0 < sum(served.unknowable for served in market.served) < sum(served.regret for served in market.served)
+
+
+def test_every_candidate_is_scored_once_an_hour(market):
     assert sum(served.scores[i] for served in market.served for i in range(82)) == sum(
         served.impressions for served in market.served
     )
@@ -86,6 +93,7 @@ def result(chooser, regret, runs, divergence=0.0):
         seed=1,
         regret=regret,
         regret_by_day=(regret,),
+        unknowable=10.0,
         clicks_possible=1_000.0,
         divergence=divergence,
         runs=runs,
@@ -107,8 +115,10 @@ def test_the_bar_is_met_by_regret_and_runs_together(regret, runs, met):
         result("default", regret, runs),
     ]
     assert exchange(results) == pytest.approx(0.8)
-    bar, broken, rate = sentences(results)
+    bar, saved, unknowable, broken, rate = sentences(results)
     assert bar.startswith("Bar met") == met
+    assert saved == f"Training every hour loses 20%; of what that saves, the default saves {(100 - regret) / 80:.0%}."
+    assert "10%" in unknowable
     assert "15 runs were refused" in broken
     assert "1.25 nats" in rate
 

@@ -1,11 +1,11 @@
 """Auctions in bulk: contexts, candidate ads, bids, and the true click rate of each candidate."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perch.world.population import Ints, Reals, draw, draw_ads, draw_users, present, zipf
+from perch.world.population import Ints, Reals, Users, draw, draw_ads, draw_users, present, zipf
 from perch.world.settings import MarketSettings
 from perch.world.taste import Contexts, Taste, draw_taste, log_odds, tastes
 
@@ -50,9 +50,19 @@ class AuctionHouse:
             position=draw(rng, _POSITION_SHARES, n),
         )
         candidates = draw(rng, self.ads.popularity[:ads], (n, self.settings.candidates))
-        odds = log_odds(self._taste(day), self.users, self.ads, contexts, candidates) + np.float32(self._intercept)
         noise = np.exp(0.1 * rng.standard_normal(candidates.shape, np.float32))
-        return Auctions(contexts, candidates, self.ads.bid[candidates] * noise, 1 / (1 + np.exp(-odds)))
+        true_ctr = self._ctr(self.users, contexts, candidates)
+        return Auctions(contexts, candidates, self.ads.bid[candidates] * noise, true_ctr)
+
+    def knowable_ctr(self, auctions: Auctions) -> NDArray[np.float32]:
+        """The click rate of each candidate to who knows all but what no column tells: a user's second interest."""
+        second = np.zeros_like(self.users.second_interest)
+        guesses = (replace(self.users, second_interest=second + each) for each in range(self.settings.categories))
+        return np.mean([self._ctr(users, auctions.contexts, auctions.candidates) for users in guesses], axis=0)
+
+    def _ctr(self, users: Users, contexts: Contexts, candidates: Ints) -> NDArray[np.float32]:
+        odds = log_odds(self._taste(contexts.day), users, self.ads, contexts, candidates) + np.float32(self._intercept)
+        return 1 / (1 + np.exp(-odds))
 
     def _taste(self, day: int) -> Taste:
         return self._tastes[min(day, len(self._tastes) - 1)]
