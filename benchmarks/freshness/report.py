@@ -56,12 +56,13 @@ def sentences(results: Sequence[Result]) -> list[str]:
     refused = sum(one.refused_while_broken for one in results)
     released = sum(one.released_while_broken for one in results)
     saved = (lost["never"] - lost["default"]) / (lost["never"] - lost["hourly"])
-    unknowable = fmean(one.unknowable for one in results)
+    unknowable = fmean(one.unknowable for one in results) / lost["never"]
+    hourly = lost["hourly"] / lost["never"]
     bar = f"at most {_MOST_REGRET:.0%} and {_MOST_RUNS:.0%}"
     return [
         f"Bar {met}: the default loses {regret:.0%} of never's clicks, with {part:.1%} of the hourly runs ({bar}).",
-        f"Training every hour loses {lost['hourly'] / lost['never']:.0%}; of what that saves, the default saves {saved:.0%}.",
-        f"Nobody saves {unknowable / lost['never']:.0%}: no column tells what is needed.",
+        f"Training every hour loses {hourly:.0%}; of what that saves, the default saves {saved:.0%}.",
+        f"Nobody saves {unknowable:.0%}: no column tells what is needed.",
         f"While the feed was broken, {refused} runs were refused for it, and {released} models were released on it.",
         f"One click is lost for {1 / exchange(results):.2f} nats of excess log loss of what is shown.",
     ]

@@ -58,11 +58,12 @@ class AuctionHouse:
         """The click rate of each candidate to who knows all but what no column tells: a user's second interest."""
         second = np.zeros_like(self.users.second_interest)
         guesses = (replace(self.users, second_interest=second + each) for each in range(self.settings.categories))
-        return np.mean([self._ctr(users, auctions.contexts, auctions.candidates) for users in guesses], axis=0)
+        ctrs = [self._ctr(users, auctions.contexts, auctions.candidates) for users in guesses]
+        return np.asarray(np.mean(ctrs, axis=0))
 
     def _ctr(self, users: Users, contexts: Contexts, candidates: Ints) -> NDArray[np.float32]:
         odds = log_odds(self._taste(contexts.day), users, self.ads, contexts, candidates) + np.float32(self._intercept)
-        return 1 / (1 + np.exp(-odds))
+        return np.asarray(1 / (1 + np.exp(-odds)))
 
     def _taste(self, day: int) -> Taste:
         return self._tastes[min(day, len(self._tastes) - 1)]
