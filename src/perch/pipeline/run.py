@@ -21,6 +21,7 @@ from perch.pipeline.incumbents import check_incumbents, incumbents
 from perch.pipeline.ingest import ingest
 from perch.pipeline.learn import known_version, learn_rows, prepare_new
 from perch.pipeline.offer import offer, seat
+from perch.pipeline.profile import profile
 from perch.pipeline.record import Record
 from perch.pipeline.register import register
 from perch.pipeline.settings import PipelineSettings
@@ -195,7 +196,7 @@ class _Run:
     def baseline(self, prepared: Prepared) -> TrainedModel:
         scorer, evaluation = self._fit(prepared, BASELINE_KIND, "baseline")
         with self._stage("register", "registering the baseline"):
-            package, _ = self._packaged(scorer, evaluation)
+            package, _ = self._packaged(scorer, evaluation, prepared)
             version = self._register(package, evaluation, prepared, record=None)
             seat(self._registry, version)
         return self.again(TrainedModel(version, evaluation, record=None))
@@ -245,7 +246,7 @@ class _Run:
 
     def _case(self, scorer: Scorer, evaluation: Evaluation, prepared: Prepared) -> Case:
         """No server is started and nothing is trained twice: the gates that ask for it say so in the record."""
-        package, digest = self._packaged(scorer, evaluation)
+        package, digest = self._packaged(scorer, evaluation, prepared)
         champion, baseline = incumbents(self._registry, self._model, prepared, self._settings, self._incumbents)
         return Case(
             kind=scorer.estimator.kind,
@@ -269,9 +270,10 @@ class _Run:
             took(len(prepared.evaluation))
         return scorer, evaluation
 
-    def _packaged(self, scorer: Scorer, evaluation: Evaluation) -> tuple[Path, str]:
+    def _packaged(self, scorer: Scorer, evaluation: Evaluation, prepared: Prepared) -> tuple[Path, str]:
         folder = self._workdir / "packages" / f"{scorer.estimator.kind}-{self._settings.seed}"
-        return folder, write_package(folder, scorer, score_histogram=evaluation.score_histogram)
+        inputs = profile(scorer, prepared)
+        return folder, write_package(folder, scorer, score_histogram=evaluation.score_histogram, profile=inputs)
 
     def _register(
         self,

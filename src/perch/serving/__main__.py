@@ -15,8 +15,9 @@ from perch.serving.meters import Meters
 from perch.serving.predictor import Predictor
 from perch.serving.question import Identity
 from perch.serving.scoring import Score, check, score_with
+from perch.serving.sketches import Sketcher
 from perch.signals import names
-from perch.workload.package import load_package
+from perch.workload.package import load_package, read_manifest
 from perch.workload.schema import Schema
 
 
@@ -32,11 +33,12 @@ def main(arguments: list[str] | None = None) -> None:
     fault_token = _token(options, "--allow-faults", "--token-file")
     collector_token = _token(options, "--collector", "--collector-token-file")
     scorer = load_package(options.package, options.digest)
-    score = score_with(scorer)
+    profile = read_manifest(options.package, options.digest).profile
+    score = score_with(scorer, None if profile is None else Sketcher(profile, scorer.transform))
     _try_out(score, scorer.schema)
     identity = Identity(options.model, options.version)
     grid = names.grid(options.slo_latency_ms)
-    meters = Meters(identity, grid, scorer.schema, mirror_port=options.mirror_port)
+    meters = Meters(identity, grid, scorer.schema, profile=profile, mirror_port=options.mirror_port)
     switch = FaultSwitch(score, scorer.schema)
     emitter = Emitter(options.collector, collector_token, meters.drop_events) if collector_token else None
     predictor = Predictor(identity, switch, meters, emitter.offer if emitter else _ignore)

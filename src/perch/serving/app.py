@@ -14,7 +14,7 @@ from perch.serving.meters import Meters
 from perch.serving.predictor import Predictor
 from perch.serving.question import Answer, Identity, Parse, Question
 from perch.serving.rows import Predict, Rank, decode
-from perch.signals import exposition
+from perch.signals import exposition, names
 from perch.workload.schema import Schema
 
 _FAULTS_LIMIT_BYTES = 10_000
@@ -83,6 +83,8 @@ class Application:
         method: str = scope["method"]
         if path == "/metrics":
             return Answer(self._meters.render(), content_type=exposition.CONTENT_TYPE)
+        if path == names.INPUTS_PATH:
+            return self._inputs()
         if path == "/faults":
             if method == "PUT":
                 await self._set_faults(dict(scope["headers"]), receive)
@@ -95,6 +97,13 @@ class Application:
         if path.startswith(("/v1/", "/v2/")):
             raise self._not_found(path)
         return None
+
+    def _inputs(self) -> Answer:
+        page = self._meters.render_inputs()
+        if page is None:
+            sentence = "The package tells nothing of its training's inputs, so they are not counted: train it again."
+            raise Refusal(HTTPStatus.NOT_FOUND, sentence)
+        return Answer(page, content_type=exposition.CONTENT_TYPE)
 
     def _unknown(self, path: str) -> Parse:
         def parse(_: bytes, __: Headers) -> Question:

@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -137,6 +138,6 @@ def _skewed(score: Score, column: str, change: _Change) -> Score:
 def _constant(score: Score, constant: float) -> Score:
     def constantly(columns: Columns) -> Scores:
         scores = score(columns)
-        return Scores([constant] * len(scores.probabilities), scores.missing, scores.unseen)
+        return replace(scores, probabilities=[constant] * len(scores.probabilities))
 
     return constantly

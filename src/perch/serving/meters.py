@@ -12,8 +12,10 @@ from perch.asgi import Headers
 from perch.core.types import Arm, Grid
 from perch.serving.question import Identity
 from perch.serving.scoring import Scores
+from perch.serving.sketches import InputCounts, InputsPage
 from perch.signals import exposition, names
 from perch.signals.events import SHADOW
+from perch.workload.profile import Profile
 from perch.workload.schema import Schema
 
 DIRECT = "direct"
@@ -34,7 +36,7 @@ def log_odds(probability: float) -> float:
 class Meter:
     """The counters of one arm."""
 
-    def __init__(self, arm: str, grid: Grid, schema: Schema) -> None:
+    def __init__(self, arm: str, grid: Grid, schema: Schema, inputs: InputCounts | None) -> None:
         self.arm = arm
         self._edges_s = [edge / 1000 for edge in grid.latency_ms]
         self._score_edges = grid.score_logit
@@ -47,6 +49,7 @@ class Meter:
         self.rows = 0
         self.missing = dict.fromkeys(schema.inputs, 0)
         self.unseen = dict.fromkeys(schema.categorical, 0)
+        self.inputs = inputs
 
     def finish(self, outcome: str, duration_s: float) -> None:
         """A request ended, `duration_s` seconds after its arrival, with one of `names.OUTCOMES`."""
@@ -60,6 +63,8 @@ class Meter:
         logit = log_odds(scores.probabilities[0])
         self.scores[bisect_left(self._score_edges, logit)] += 1
         self.score_sum += logit
+        if self.inputs is not None:
+            self.inputs.add(scores.cells, logit)
         self.rows += len(scores.probabilities)
         for name, rows in scores.missing.items():
             self.missing[name] += rows
@@ -70,17 +75,28 @@ class Meter:
 class Meters:
     """The counters of a process."""
 
-    def __init__(self, identity: Identity, grid: Grid, schema: Schema, *, mirror_port: int | None = None) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        grid: Grid,
+        schema: Schema,
+        *,
+        profile: Profile | None = None,
+        mirror_port: int | None = None,
+    ) -> None:
         """Make counters that are all 0.
 
         Args:
             identity: What they are labelled with.
             grid: Edges of the histograms.
             schema: Inputs whose missing values are counted.
+            profile: Bins in which inputs are counted; `None`: they are not.
             mirror_port: Port of ours on which every request is a mirrored one.
         """
         self._mirror_port = mirror_port
-        self._arms = {arm.encode(): Meter(arm, grid, schema) for arm in ARMS}
+        inputs = {arm: None if profile is None else InputCounts(profile) for arm in ARMS}
+        self._inputs = None if profile is None else InputsPage(profile, identity)
+        self._arms = {arm.encode(): Meter(arm, grid, schema, inputs[arm]) for arm in ARMS}
         self._direct, self._shadow = self._arms[DIRECT.encode()], self._arms[SHADOW.encode()]
         self._labels = {arm: exposition.labels(**identity.labels(), arm=arm) for arm in ARMS}
         self._latency_edges = [repr(edge / 1000) for edge in grid.latency_ms]
@@ -108,6 +124,12 @@ class Meters:
     def render(self) -> bytes:
         """All counters in Prometheus' text format."""
         return exposition.document(self._lines())
+
+    def render_inputs(self) -> bytes | None:
+        """What requests asked about, in the same format; `None` where inputs are not counted."""
+        if self._inputs is None:
+            return None
+        return self._inputs.render({m.arm: m.inputs for m in self._arms.values() if m.inputs is not None})
 
     def _lines(self) -> Iterator[str]:
         meters = [(self._labels[meter.arm], meter) for meter in self._arms.values()]

@@ -1,10 +1,11 @@
 """From columns to probabilities: the one function that every protocol calls and that faults wrap."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from perch.errors import ModelError
+from perch.serving.sketches import Sketcher
 from perch.workload.features import Columns
 from perch.workload.model import Scorer
 
@@ -22,17 +23,21 @@ class Scores:
     unseen: Mapping[str, int]
     """Rows with a category that training had not seen, by column; columns without such rows are absent."""
 
+    cells: Sequence[int] = ()
+    """In which cells of the sketch the first row counts; empty without a sketch."""
+
 
 Score: TypeAlias = Callable[[Columns], Scores]
 
 
-def score_with(scorer: Scorer) -> Score:
-    """The scoring function of a loaded model."""
+def score_with(scorer: Scorer, sketcher: Sketcher | None = None) -> Score:
+    """The scoring function of a loaded model; a sketcher says where its inputs count."""
     transform, predict = scorer.transform.transform, scorer.predict
 
     def score(columns: Columns) -> Scores:
         matrix = transform(columns)
-        return Scores(predict(matrix.values).tolist(), matrix.missing, matrix.unseen)
+        cells = () if sketcher is None else sketcher.cells(matrix)
+        return Scores(predict(matrix.values).tolist(), matrix.missing, matrix.unseen, cells)
 
     return score
 

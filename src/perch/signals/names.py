@@ -39,6 +39,22 @@ UNSEEN = "perch_unseen_categories"
 ROWS = "perch_rows"
 """Counter: rows scored."""
 
+INPUTS = "perch_inputs"
+"""Counter, further labels `feature`, `other`, `bin`: requests by the bin of their first row. A feature is an input, or
+`_score`, the log-odds that were answered. A bin is named by its highest number, by the slot of one category (`#3f`), or
+`level0` and so on for the other categories by how often they are clicked, `unseen`, `missing`. With `other`, which is
+another input, a bin is a level of each. On `INPUTS_PATH`; an arm without requests is absent."""
+
+INPUTS_TRAINED = "perch_inputs_trained"
+"""Gauge, labels as `INPUTS` but for the arm: rows of training in the same bin. On `INPUTS_PATH`."""
+
+INPUTS_NATURAL = "perch_inputs_natural_psi"
+"""Gauge, labels as `INPUTS` but for arm and bin: PSI by which a part of training's time differs from all of it, above
+chance. On `INPUTS_PATH`."""
+
+INPUTS_PATH = "/metrics/inputs"
+"""Page of a serving process with its inputs; 404 where the package tells nothing of its training."""
+
 EVENTS_DROPPED = "perch_events_dropped"
 """Counter without labels: prediction events given up because the buffer was full."""
 

@@ -68,6 +68,9 @@ class Matrix:
     unseen: dict[str, int]
     """Rows with a category that the history had not seen, by column; columns without such rows are absent."""
 
+    slots: NDArray[np.intp]
+    """Slots of the feature table, of shape (categorical columns and crosses, rows)."""
+
 
 class _Slots(dict[object, int]):
     """Value → slot of one column or cross, remembered, because traffic repeats its values."""
@@ -118,7 +121,7 @@ class Transform:
         self._slots = _slots(columns, settings)
         rate = (clicks.sum() + 1) / (impressions.sum() + 2)  # in (0, 1) also where nothing was clicked
         prior = settings.prior_impressions
-        self._log_odds = np.log((clicks + prior * rate) / (impressions - clicks + prior * (1 - rate)))
+        self.log_odds = np.log((clicks + prior * rate) / (impressions - clicks + prior * (1 - rate)))
         self._log_count = np.log1p(impressions)
         self._unseen = impressions == 0
         self._unseen[1 << settings.bits :] = False  # a missing value is counted as missing
@@ -155,7 +158,7 @@ class Transform:
         return self._matrix(np.array(numbers).reshape(len(numbers), len(frame)), slots)
 
     def _matrix(self, numbers: Floats, slots: NDArray[np.intp]) -> Matrix:
-        values = np.concatenate([numbers, self._log_odds[slots], self._log_count[slots]])
+        values = np.concatenate([numbers, self.log_odds[slots], self._log_count[slots]])
         named = slots[: len(self.columns.categorical)]  # a cross is as missing or unseen as its parts
         missing = [*np.isnan(numbers).sum(axis=1).tolist(), *(named >> self.settings.bits > 0).sum(axis=1).tolist()]
         unseen = self._unseen[named].sum(axis=1).tolist()
@@ -164,6 +167,7 @@ class Transform:
             values=np.ascontiguousarray(values.T),
             missing={name: count for name, count in zip(inputs, missing, strict=True) if count},
             unseen={name: count for name, count in zip(self.columns.categorical, unseen, strict=True) if count},
+            slots=slots,
         )
 
 

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from perch.errors import ModelError
 from perch.workload.features import FeatureColumns, FeatureSettings, Transform
 from perch.workload.model import Scorer, estimator
+from perch.workload.profile import Profile
 from perch.workload.schema import Schema
 
 MANIFEST = "manifest.json"
@@ -48,11 +49,17 @@ class Manifest:
     files: Mapping[str, str]
     """sha256 of every other file, in hex."""
 
+    profile: Profile | None = None
+    """What the inputs of training looked like; `None` in a package of an earlier Perch, and in one that nobody has
+    judged yet."""
+
 
 _MANIFESTS = TypeAdapter(Manifest)
 
 
-def write_package(folder: Path, scorer: Scorer, *, score_histogram: tuple[int, ...]) -> str:
+def write_package(
+    folder: Path, scorer: Scorer, *, score_histogram: tuple[int, ...], profile: Profile | None = None
+) -> str:
     """Write a scorer as a package, in place of what `folder` holds, and return its digest.
 
     The package appears complete or not at all, also when others write it at the same time: the last one stays.
@@ -67,6 +74,7 @@ def write_package(folder: Path, scorer: Scorer, *, score_histogram: tuple[int, .
         features=scorer.transform.settings,
         score_histogram=score_histogram,
         files={name: _sha256(content) for name, content in files.items()},
+        profile=profile,
     )
     as_read = _MANIFESTS.validate_python(asdict(manifest))  # a schema that came back from a file says 1.0 for 1
     files[MANIFEST] = (json.dumps(asdict(as_read), indent=2, sort_keys=True) + "\n").encode()

@@ -8,6 +8,7 @@ from hera.workflows import Parameter
 from perch.pipeline.evaluate import evaluate as evaluate_model
 from perch.pipeline.gates.latency import requests_of
 from perch.pipeline.handover import read_prepared, write_evaluation
+from perch.pipeline.profile import profile
 from perch.workflows.given import service_of, settings_of
 from perch.workflows.step import incoming, outgoing, step
 from perch.workload.package import load_package, write_package
@@ -28,4 +29,4 @@ def evaluate(
     judged = evaluate_model(scorer, rows, settings_of(service_of(declaration)))
     write_evaluation(evaluation, judged)
     requests.write_bytes(requests_of(rows))
-    return write_package(package, scorer, score_histogram=judged.score_histogram)
+    return write_package(package, scorer, score_histogram=judged.score_histogram, profile=profile(scorer, rows))

@@ -7,6 +7,7 @@ from hera.workflows import Parameter
 
 from perch.pipeline.evaluate import evaluate
 from perch.pipeline.handover import read_prepared
+from perch.pipeline.profile import profile
 from perch.pipeline.train import fit
 from perch.workflows.given import service_of, settings_of
 from perch.workflows.step import incoming, scratch, step
@@ -24,4 +25,4 @@ def repeat(
     scorer = fit(rows, kind, settings)
     histogram = evaluate(scorer, rows, settings).score_histogram
     with scratch() as folder:
-        return write_package(folder / kind, scorer, score_histogram=histogram)
+        return write_package(folder / kind, scorer, score_histogram=histogram, profile=profile(scorer, rows))
