@@ -35,7 +35,9 @@ class InMemory:
 class OnArgo:
     def __init__(self):
         self.cluster = FakeCluster()
-        self.trainings = ArgoTrainings(self.cluster.client, "ads", NAMESPACE, owner=OWNER, may_write=lambda: None)
+        self.trainings = ArgoTrainings(
+            self.cluster.client, "ads", NAMESPACE, memory="2Gi", owner=OWNER, may_write=lambda: None
+        )
 
     async def end(self, name, *, succeeded):
         found = self.cluster.get("workflows", name)
@@ -133,8 +135,8 @@ def test_a_run_that_is_started_twice_is_one_run_even_after_its_end(site, loop):
 
 
 def test_the_name_of_a_run_is_a_dns_label_however_long_the_service_s_is():
-    assert run_name("ads", 7) == "ads-retrain-7"
-    assert len(run_name("a" * 40, 10**6)) <= 63
+    assert run_name("ads", 1_763_768_000.9) == "ads-retrain-251121-233320"
+    assert len(run_name("a" * 40, 4e9)) <= 63
 
 
 # --- what only a cluster can do ------------------------------------------------------------------------------------
@@ -147,7 +149,11 @@ def test_a_workflow_says_what_it_is_for_and_goes_with_its_service(loop):
     assert made["spec"] == {
         "workflowTemplateRef": {"name": "perch-retrain"},
         "arguments": {
-            "parameters": [{"name": "service", "value": "ads"}, {"name": "reason", "value": "An alert fires: x."}]
+            "parameters": [
+                {"name": "service", "value": "ads"},
+                {"name": "reason", "value": "An alert fires: x."},
+                {"name": "memory", "value": "2Gi"},
+            ]
         },
     }
     assert made["metadata"]["labels"]["perch.dev/service"] == "ads"
@@ -156,10 +162,10 @@ def test_a_workflow_says_what_it_is_for_and_goes_with_its_service(loop):
 
 def test_runs_of_others_count_and_those_of_other_services_do_not(loop):
     site = OnArgo()
-    other = ArgoTrainings(site.cluster.client, "news", NAMESPACE, owner=OWNER, may_write=lambda: None)
+    other = ArgoTrainings(site.cluster.client, "news", NAMESPACE, memory="2Gi", owner=OWNER, may_write=lambda: None)
     loop(other.start("news-retrain-1", "x"))
     assert loop(site.trainings.in_progress()) is None
-    by_hand = ArgoTrainings(site.cluster.client, "ads", NAMESPACE, owner=OWNER, may_write=lambda: None)
+    by_hand = ArgoTrainings(site.cluster.client, "ads", NAMESPACE, memory="2Gi", owner=OWNER, may_write=lambda: None)
     loop(by_hand.start("ads-retrain-by-hand", "x"))
     assert loop(site.trainings.in_progress()) == "ads-retrain-by-hand"
 

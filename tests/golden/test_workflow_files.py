@@ -1,6 +1,7 @@
 """The workflows in the chart are those of the code, and say what every pod of ours must."""
 
 import importlib
+import json
 import re
 
 import pytest
@@ -27,11 +28,21 @@ def test_the_chart_has_what_the_code_renders():
     assert files() == FILES, "make render"
 
 
+def memory_of(template, bound):
+    """What the main container may take, or asks for; a patch is what counts."""
+    container = template.get("script") or template["container"]
+    if "podSpecPatch" in template:
+        (main,) = json.loads(template["podSpecPatch"])["containers"]
+        assert main["name"] == "main"
+        container = main
+    return container["resources"][bound]["memory"]
+
+
 @pytest.mark.parametrize("template", PODS)
 def test_every_pod_is_bounded_and_restricted(template):
     container = template.get("script") or template["container"]
-    assert container["resources"]["limits"]["memory"] == container["resources"]["requests"]["memory"]
     assert container["resources"]["requests"]["cpu"]
+    assert memory_of(template, "limits") == memory_of(template, "requests") is not None
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -64,6 +75,35 @@ def test_every_workflow_ends_cleans_up_and_counts(workflow):
     assert success["when"] == "{{status}} == Succeeded"
 
 
+def test_steps_that_hold_rows_may_take_what_is_declared():
+    declared = {one.values[0]["name"] for one in PODS if "workflow.parameters" in memory_of(one.values[0], "limits")}
+    rows = {"ingest", "validate", "features", "fit", "repeat", "evaluate", "judge", "register", "fit-distributed"}
+    assert declared == rows
+    for name in ("train", "train-distributed", "retrain"):
+        parameters = WORKFLOWS[f"perch-{name}.yaml"]["spec"]["arguments"]["parameters"]
+        assert {"name": "memory", "value": "2Gi"} in parameters
+
+
+def test_what_runs_the_code_of_models_is_given_no_credentials():
+    given = {
+        one.values[0]["name"]: "secretRef" in json.dumps(one.values[0].get("script") or one.values[0]["container"])
+        for one in PODS
+    }
+    without = {
+        "validate",
+        "features",
+        "fit",
+        "repeat",
+        "evaluate",
+        "prove",
+        "fit-distributed",
+        "follow",
+        "scheduler",
+        "worker",
+    }
+    assert {name for name, has in given.items() if not has} == without
+
+
 def test_only_steps_that_read_or_write_the_wish_may_reach_it():
     accounts = {
         one.values[0]["name"]: one.values[0].get("serviceAccountName")
@@ -91,10 +131,11 @@ def test_many_machines_are_left_to_argo_before_anything_is_run():
 
 @pytest.mark.parametrize(("every", "fields"), [("hour", r"\d+ \* \* \* \*"), ("day", r"\d+ \d+ \* \* \*")])
 def test_a_schedule_begins_no_run_beside_another(every, fields):
-    cron = schedule("ads", every).to_dict()
+    cron = schedule("ads", every, "600Mi").to_dict()
     assert cron["metadata"]["name"] == "ads-retrain"
     spec = cron["spec"]
     assert re.fullmatch(fields, spec["schedules"][0])
     assert spec["concurrencyPolicy"] == "Forbid"
     assert spec["startingDeadlineSeconds"] > 0
     assert spec["workflowSpec"]["workflowTemplateRef"] == {"name": "perch-retrain"}
+    assert {"name": "memory", "value": "600Mi"} in spec["workflowSpec"]["arguments"]["parameters"]

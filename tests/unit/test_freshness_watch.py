@@ -20,6 +20,8 @@ from perch.signals.names import grid
 GRID = grid(100.0)
 HOUR_S = 3_600.0
 NOW_S = 1_800_000_000.0
+RUN = "ads-retrain-270115-080000"
+"""As it is named that is decided on then."""
 ALERT = Alert("a@1", "clicks fell")
 
 
@@ -116,9 +118,9 @@ def test_a_storm_of_alerts_starts_one_run_whose_reason_is_recorded(site, loop):
         await asyncio.gather(*(site.watch.hear([Alert(f"a{i}@1", "clicks fell")]) for i in range(50)))
 
     loop(storm())
-    assert list(site.trainings.started) == ["ads-retrain-1"]
-    assert "An alert fires: clicks fell." in site.trainings.started["ads-retrain-1"]
-    assert "Run ads-retrain-1 has been started." in site.told[-1]
+    assert list(site.trainings.started) == [RUN]
+    assert "An alert fires: clicks fell." in site.trainings.started[RUN]
+    assert f"Run {RUN} has been started." in site.told[-1]
 
 
 def test_resolved_alerts_start_nothing(site, loop):
@@ -158,14 +160,14 @@ def test_a_start_that_failed_is_tried_again_as_the_same_run(site, loop):
     loop(site.watch.look())
     assert "No workflows here." in site.told[-1]
     loop(site.open())
-    assert tries == ["ads-retrain-1", "ads-retrain-1"]
-    assert list(site.trainings.started) == ["ads-retrain-1"]
+    assert tries == [RUN, RUN]
+    assert list(site.trainings.started) == [RUN]
 
 
 def test_a_person_is_told_why_there_is_no_run_now(site, loop):
     site.watch.wish(override=False)
     loop(site.watch.look())
-    with pytest.raises(RolloutError, match="ads-retrain-1 is in progress already"):
+    with pytest.raises(RolloutError, match=f"{RUN} is in progress already"):
         site.watch.wish(override=True)
     site.trainings.end(succeeded=True, began_s=site.now_s, ended_s=site.now_s + 60)
     loop(site.minutes(2))
@@ -173,7 +175,7 @@ def test_a_person_is_told_why_there_is_no_run_now(site, loop):
         site.watch.wish(override=False)
     site.watch.wish(override=True)
     loop(site.watch.look())
-    assert list(site.trainings.started) == ["ads-retrain-1", "ads-retrain-2"]
+    assert list(site.trainings.started) == [RUN, "ads-retrain-270115-080200"]
 
 
 def test_a_person_waits_for_the_end_of_a_rollout(site):
@@ -197,7 +199,8 @@ def test_decay_of_matured_labels_starts_a_run(site, loop):
             await site.minutes(1)
 
     loop(live())
-    assert "Version 3 decays" in site.trainings.started["ads-retrain-1"]
+    (reason,) = site.trainings.started.values()
+    assert "Version 3 decays" in reason
 
 
 def test_what_was_seen_survives_a_restart_but_for_some_minutes(site, loop):

@@ -234,6 +234,8 @@ def test_a_version_is_not_fixed_and_all_else_is():
     assert fixed_of(wish_of(body_of(SPEC | {"version": 2}))) == made_with
     assert fixed_of(wish_of(body_of(SPEC | {"cluster": {"cpu": "2"}}))) != made_with
     assert fixed_of(wish_of(body_of(SPEC | {"policy": {"bakeS": 17}}))) != made_with
+    assert fixed_of(wish_of(body_of(SPEC | {"training": {"seed": 2}}))) == made_with
+    assert fixed_of(wish_of(body_of(SPEC | {"training": {"memoryMib": 600}}))) != made_with
 
 
 def test_what_is_made_for_an_object_goes_with_it():

@@ -26,7 +26,7 @@ class Workflows(Protocol):
         """Run one to its end; returns its output parameters. Raises `PerchError` when a step fails."""
         ...
 
-    def repeat(self, service: str, every: "Every | None") -> str:
+    def repeat(self, service: str, every: "Every | None", memory: str) -> str:
         """Retrain a service by a schedule from now on, or no longer; returns what to tell of it."""
         ...
 

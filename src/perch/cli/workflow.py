@@ -61,4 +61,6 @@ def schedule(
 ) -> None:
     """Retrain every hour, every day, or no longer, by a CronWorkflow of the cluster."""
     every = {Often.HOUR: "hour", Often.DAY: "day", Often.NEVER: None}[often]
-    console.print(target.workflows().repeat(target.declaration().name, every))  # type: ignore[arg-type]
+    found = target.declaration()
+    memory = found.spec.training.pod_memory
+    console.print(target.workflows().repeat(found.name, every, memory))  # type: ignore[arg-type]

@@ -25,14 +25,15 @@ _SAID: Final = ("version", "reason", "sentence", "clicks", "rollout")
 
 def follow(target: Target, workflow: str, asked: Mapping[str, str], *, resume: bool) -> None:
     """Run a workflow and show its steps while it runs; raises `PerchError` when one fails."""
-    service = target.declaration().name
+    found = target.declaration()
+    trains = {"memory": found.spec.training.pod_memory} if workflow != "release" else {}
     with console.status("beginning") as waiting, Live(console=console, auto_refresh=False) as live:
         waiting.stop()
 
         def show(run: "Run") -> None:
             live.update(_table(run), refresh=True)
 
-        outputs = target.workflows().run(workflow, {"service": service, **asked}, show, resume=resume)
+        outputs = target.workflows().run(workflow, {"service": found.name, **trains, **asked}, show, resume=resume)
     version = outputs.get("version")
     if workflow.startswith("train") and version:
         console.print(f"Version {version} asks for traffic. Next: perch workflow run release{target.options}")

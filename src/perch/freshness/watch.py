@@ -192,7 +192,9 @@ class Watch:
         self._remembered = remembered
 
     async def _start(self, decision: Decision) -> None:
-        name = run_name(self._name, decision.run)
+        decided_s = self._remembered.state.run_s
+        assert decided_s is not None, "there is a decision"
+        name = run_name(self._name, decided_s)
         await self._sources.trainings.start(name, decision.sentence)
         begun = replace(self._remembered, state=confirmed(self._remembered.state), in_progress=name)
         await self._sources.store.save(begun)

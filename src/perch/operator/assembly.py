@@ -164,7 +164,14 @@ class Parts:
         ports = Ports(operator.registry, self._fleet, self._router, self._metrics, self.store, self._labels)
         say = say_of(namespace, name)
         self.service = Service(declaration, ports, options.ledgers / namespace / name, notify=say)
-        trainings = ArgoTrainings(operator.client, name, namespace, owner=owner, may_write=operator.lease.check)
+        trainings = ArgoTrainings(
+            operator.client,
+            name,
+            namespace,
+            memory=declaration.spec.training.pod_memory,
+            owner=owner,
+            may_write=operator.lease.check,
+        )
         remembered = StatusFreshness(self.store)
         sources = Sources(self.service, trainings, operator.registry, self._metrics, remembered, self._labels)
         self.freshness = Watch(declaration, sources, time.time, say)

@@ -51,8 +51,13 @@ def wish_of(body: Mapping[str, Any]) -> Wish:
 
 
 def fixed_of(wish: Wish) -> Spec:
-    """What a service is made with; a change of it makes the service anew, between two rollouts. Training is beside."""
-    return wish.declaration.spec.model_copy(update={"version": None, "training": Training()})
+    """What a service is made with; a change of it makes the service anew, between two rollouts.
+
+    Of training, only what its pods may take: all else is read when it is needed.
+    """
+    spec = wish.declaration.spec
+    pods = Training().model_copy(update={"memory_mib": spec.training.memory_mib})
+    return spec.model_copy(update={"version": None, "training": pods})
 
 
 def policy_of(wish: Wish) -> Policy:

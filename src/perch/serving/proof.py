@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from perch.errors import PerchError, PlatformError, UsageError
+from perch.errors import PerchError, UsageError
 from perch.workload.latency import LatencyProof, to_json
 from perch.workload.package import package_digest
 
@@ -37,8 +37,14 @@ _LOOPBACK = "127.0.0.1"
 _JSON = {"content-type": "application/json"}
 
 
+class _CannotServeError(Exception):
+    """The package cannot be served."""
+
+
 def prove(package: Path, requests: Sequence[bytes], *, seconds: float, ready_s: float = READY_S) -> LatencyProof:
     """Serve a package, ask it for so many seconds, and stop it.
+
+    That a server does not come up, ends, hangs or answers no request is the package's fault; the proof tells it.
 
     Args:
         package: Folder of the packaged model.
@@ -49,18 +55,24 @@ def prove(package: Path, requests: Sequence[bytes], *, seconds: float, ready_s: 
     Raises:
         UsageError: There is no request.
         ModelError: The folder holds no package.
-        PlatformError: The server does not come up, ends, hangs, or answers no request.
     """
     if not requests:
         raise UsageError("there is no request to be sent: give a file with one body of /rank a line")
     digest = package_digest(package)
+    try:
+        return _measured(package, digest, requests, seconds, ready_s)
+    except _CannotServeError as trouble:
+        return LatencyProof(digest, trouble=str(trouble))
+
+
+def _measured(package: Path, digest: str, requests: Sequence[bytes], seconds: float, ready_s: float) -> LatencyProof:
     with _served(package, digest, ready_s) as server:
         for body in islice(cycle(requests), _WARM_UP_REQUESTS):
             server.ask(body)
         latencies_ms, failures = _closed_loop(server, requests, seconds)
         peak_rss_bytes = server.peak_rss_bytes()
     if not latencies_ms:
-        raise PlatformError(f"the server of {package} answered none of {failures} requests: see what it logs")
+        raise _CannotServeError(f"its server answered none of {failures} requests")
     p50_ms, p90_ms, p99_ms, max_ms = (float(one) for one in np.quantile(latencies_ms, (0.5, 0.9, 0.99, 1)))
     quiet_p99_ms = min(float(np.quantile(part, 0.99)) for part in np.array_split(latencies_ms, _PARTS) if len(part))
     sent = len(latencies_ms) + failures
@@ -91,27 +103,27 @@ class _Server:
         options = {"package": package, "digest": digest, "model": "proof", "version": 1, "slo-latency-ms": 100}
         told = [f"--{name}={value}" for name, value in options.items()]
         command = [sys.executable, "-m", "perch.serving", f"--port={port}", *told]
-        self._log, self._what = log, f"the server of {package}"
+        self._log = log
         self._connection = http.client.HTTPConnection(_LOOPBACK, port, timeout=SILENCE_S)
         with log.open("wb") as output:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
     def wait_ready(self, within_s: float) -> None:
-        """Wait until the server answers; raises `PlatformError` when it ends first, or the time is over."""
+        """Wait until the server answers; raises `_CannotServeError` when it ends first, or the time is over."""
         deadline_s = time.monotonic() + within_s
         while not self._is_ready():
             if time.monotonic() > deadline_s:
-                raise PlatformError(f"{self._what} was not ready within {within_s:g} s: {self._last_words()}")
+                raise _CannotServeError(f"its server was not ready within {within_s:g} s: {self._last_words()}")
             time.sleep(0.05)
 
     def ask(self, body: bytes) -> int:
-        """Send one request, and read the answer; gives its status. Raises `PlatformError` as `prove` does."""
+        """Send one request; gives the status of its answer. Raises `_CannotServeError` when there is no answer."""
         try:
             return self._exchange("POST", "/rank", body)
         except TimeoutError:
-            raise PlatformError(f"{self._what} left a request unanswered for {SILENCE_S:g} s: it hangs") from None
+            raise _CannotServeError(f"its server left a request unanswered for {SILENCE_S:g} s: it hangs") from None
         except (OSError, http.client.HTTPException) as error:
-            raise PlatformError(f"{self._what} broke a request off ({error}): {self._last_words()}") from None
+            raise _CannotServeError(f"its server broke a request off ({error}): {self._last_words()}") from None
 
     def peak_rss_bytes(self) -> int | None:
         """Most memory that the process has held; `None` where the system does not tell."""
@@ -129,7 +141,7 @@ class _Server:
 
     def _is_ready(self) -> bool:
         if self._process.poll() is not None:
-            raise PlatformError(f"{self._what} ended with exit code {self._process.returncode}: {self._last_words()}")
+            raise _CannotServeError(f"its server ended with exit code {self._process.returncode}: {self._last_words()}")
         try:
             return self._exchange("GET", "/v2/health/ready") == HTTPStatus.OK
         except (OSError, http.client.HTTPException):

@@ -6,7 +6,7 @@ ignored is worse than none. The policy and the SLO are the core's own types; the
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
@@ -142,6 +142,10 @@ class GateSettings(Settings):
     """The same for the share of a group's rows that are among the best scores."""
 
 
+POD_MEMORY: Final = "2Gi"
+"""What a pod that trains may take where nothing is declared, as Kubernetes writes it."""
+
+
 class Training(Settings):
     """How the model is trained, by `perch train` and by the workflows."""
 
@@ -169,6 +173,11 @@ class Training(Settings):
     def memory_bytes(self) -> int | None:
         """The bound in bytes."""
         return None if self.memory_mib is None else self.memory_mib * 2**20
+
+    @property
+    def pod_memory(self) -> str:
+        """What a pod that trains may take, as Kubernetes writes it."""
+        return POD_MEMORY if self.memory_mib is None else f"{self.memory_mib}Mi"
 
     @field_validator("candidates")
     @classmethod

@@ -60,12 +60,12 @@ class Argo:
         )
         return str(made["metadata"]["name"])
 
-    def repeat(self, service: str, every: Every | None) -> str:
+    def repeat(self, service: str, every: Every | None, memory: str) -> str:
         """Retrain a service every so often; `None`: no longer by a schedule."""
         if every is None:
             self._kubectl.delete("cronworkflows.argoproj.io", f"{service}-retrain")
             return f"{service} is no longer retrained by a schedule."
-        made = self._kubectl.apply(schedule(service, every).to_dict())
+        made = self._kubectl.apply(schedule(service, every, memory).to_dict())
         return f"{service} is retrained every {every}, by CronWorkflow {made['metadata']['name']}."
 
 

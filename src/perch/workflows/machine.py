@@ -36,7 +36,7 @@ class Machine:
         with memory.alone(run):
             return asyncio.run(Runner(templates, memory, run, environment, progress).run())
 
-    def repeat(self, service: str, every: Every | None) -> str:
+    def repeat(self, service: str, every: Every | None, memory: str) -> str:  # noqa: ARG002  it has its own
         """Say how a machine keeps time: it has a scheduler of its own.
 
         Raises:

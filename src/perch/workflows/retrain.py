@@ -14,7 +14,7 @@ NAME: Final = "perch-retrain"
 def retrain() -> WorkflowTemplate:
     """The workflow that does both, one after the other."""
     with (
-        template(NAME, {"service": "ads", "reason": "a person asked for it"}) as workflow,
+        template(NAME, train.ASKED) as workflow,
         DAG(name="retrain", inputs=[Parameter(name="service"), Parameter(name="reason")]) as dag,
     ):
         service = dag.get_parameter("service")

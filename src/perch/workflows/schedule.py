@@ -16,8 +16,14 @@ _STARTED_LATE_S: Final[dict[Every, int]] = {"hour": 1_800, "day": 6 * 3_600}
 """A run that could not begin in time, since the controller was away, is begun up to so much later."""
 
 
-def schedule(service: str, every: Every) -> CronWorkflow:
-    """The CronWorkflow that retrains `service`; a run that is due while another one goes on is left out."""
+def schedule(service: str, every: Every, memory: str) -> CronWorkflow:
+    """The CronWorkflow that retrains `service`; a run that is due while another one goes on is left out.
+
+    Args:
+        service: Name of the ModelService.
+        every: How often.
+        memory: What a pod that trains may take, as Kubernetes writes it.
+    """
     return CronWorkflow(
         name=f"{service}-retrain",
         labels={"app.kubernetes.io/part-of": "perch", "perch.dev/service": service},
@@ -30,6 +36,7 @@ def schedule(service: str, every: Every) -> CronWorkflow:
         arguments=[
             Parameter(name="service", value=service),
             Parameter(name="reason", value=f"schedule: every {every}"),
+            Parameter(name="memory", value=memory),
         ],
         workflow_template_ref=m.WorkflowTemplateRef(name=retrain.NAME),
     )

@@ -4,6 +4,7 @@ A step that fails for a reason of the data's or the model's is not run again: it
 is, with a growing pause.
 """
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -24,7 +25,14 @@ IMAGE: Final = "perch-training"
 SERVING_IMAGE: Final = "perch-serving"
 
 CONFIG: Final = "perch-training"
-"""ConfigMap, and Secret where there is one, whose keys are the environment of every step."""
+"""ConfigMap whose keys are the environment of every step, and Secret, where there is one, of those that speak to data,
+registry or people; what runs the code of models gets no credentials."""
+
+_AS_DECLARED: Final = {"memory": "{{workflow.parameters.memory}}"}
+_MEMORY: Final = json.dumps(
+    {"containers": [{"name": "main", "resources": {"requests": _AS_DECLARED, "limits": _AS_DECLARED}}]}
+)
+"""Of steps that hold rows of the log. A patch, since Argo fills in no variable among the resources of a container."""
 
 RELEASING: Final = "perch-releasing"
 """Service account of the steps that read the ModelService, and write its wish."""
@@ -79,13 +87,21 @@ def outgoing(name: str) -> Artifact:
     return Artifact(name=name, output=True)
 
 
-def pod(cpu: str = "250m", memory: str = "1Gi") -> dict[str, Any]:
-    """What every pod of a workflow has: bounds, a writable /tmp on a read-only root, and nothing that it needs not."""
+def pod(cpu: str = "250m", memory: str | None = "1Gi", *, credentials: bool = False) -> dict[str, Any]:
+    """What every pod of a workflow has: bounds, a writable /tmp on a read-only root, and nothing that it needs not.
+
+    Args:
+        cpu: Processor time that it asks for.
+        memory: Memory that it asks for, and may take; `None`: what the declaration says of training.
+        credentials: It speaks to the data, the registry or people, and is given what opens them.
+    """
+    environment = [ConfigMapEnvFrom(name=CONFIG)]
     return {
         "resources": Resources(cpu_request=cpu, memory_request=memory, memory_limit=memory),
+        "pod_spec_patch": None if memory else _MEMORY,
         "security_context": RESTRICTED,
         "volumes": [EmptyDirVolume(name="tmp", mount_path="/tmp")],  # noqa: S108  the pod's own
-        "env_from": [ConfigMapEnvFrom(name=CONFIG), SecretEnvFrom(name=CONFIG, optional=True)],
+        "env_from": [*environment, SecretEnvFrom(name=CONFIG, optional=True)] if credentials else environment,
         "retry_strategy": RETRIES,
     }
 
@@ -93,7 +109,8 @@ def pod(cpu: str = "250m", memory: str = "1Gi") -> dict[str, Any]:
 def step(
     *,
     cpu: str = "250m",
-    memory: str = "1Gi",
+    memory: str | None = "1Gi",
+    credentials: bool = False,
     deadline_s: int = 1_800,
     **template: Any,  # noqa: ANN401  Hera's own
 ) -> Callable[[Callable[..., Any]], Any]:
@@ -101,7 +118,8 @@ def step(
 
     Args:
         cpu: Processor time that its pod asks for.
-        memory: Memory that its pod asks for, and may take.
+        memory: See `pod`.
+        credentials: See `pod`.
         deadline_s: After so many seconds of one try it has failed.
         template: Further fields of the Argo template.
     """
@@ -110,7 +128,7 @@ def step(
         image=IMAGE,
         command=["python"],
         active_deadline_seconds=deadline_s,
-        **pod(cpu, memory),
+        **pod(cpu, memory, credentials=credentials),
         **template,
     )
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from hera.workflows import DAG, Parameter, Task, WorkflowTemplate
 from hera.workflows import models as m
 
+from perch.settings.schema import POD_MEMORY
 from perch.workflows.lanes import baseline, candidate, distributed, log, prepared
 from perch.workflows.shape import template
 from perch.workflows.steps.declare import declare
@@ -18,12 +19,13 @@ from perch.workflows.steps.validate import validate
 
 NAME: Final = "perch-train"
 DISTRIBUTED: Final = "perch-train-distributed"
-_ASKED: Final = {"service": "ads", "reason": "a person asked for it"}
+ASKED: Final = {"service": "ads", "reason": "a person asked for it", "memory": POD_MEMORY}
+"""What may be asked of a training; `memory` is what the pods may take that hold rows of the log."""
 
 
 def train() -> WorkflowTemplate:
     """The workflow that trains, judges, registers and offers."""
-    with template(NAME, _ASKED) as workflow:
+    with template(NAME, ASKED) as workflow:
         lanes, others = _first_lanes(), candidate()
         with _dag("train", "service", "reason") as dag:
             begun = _begun(dag, lanes)
@@ -39,7 +41,7 @@ def train() -> WorkflowTemplate:
 
 def train_distributed() -> WorkflowTemplate:
     """The same for trees whose rows no single machine holds; `workers` pods hold them together."""
-    with template(DISTRIBUTED, {**_ASKED, "workers": "2"}) as workflow:
+    with template(DISTRIBUTED, {**ASKED, "workers": "2"}) as workflow:
         lanes, trees = _first_lanes(), distributed()
         with _dag("train-distributed", "service", "reason", "workers") as dag:
             begun = _begun(dag, lanes)

@@ -18,22 +18,25 @@ class LatencyProof:
     digest: str
     """The package that answered."""
 
-    requests: int
+    requests: int = 0
     """Requests sent after the warm-up."""
 
-    failures: int
+    failures: int = 0
     """Those of them that were not answered with status 200."""
 
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    max_ms: float
-    quiet_p99_ms: float
+    p50_ms: float = 0.0
+    p90_ms: float = 0.0
+    p99_ms: float = 0.0
+    max_ms: float = 0.0
+    quiet_p99_ms: float = 0.0
     """The lowest p99 among five equal parts of the requests, one after the other. Whatever else runs on the machine
     adds to latency and never takes from it, so this is nearest to what the model itself takes."""
 
-    peak_rss_bytes: int | None
+    peak_rss_bytes: int | None = None
     """Most memory that the process ever held; `None` where the system does not tell."""
+
+    trouble: str | None = None
+    """Why the package cannot be served; then nothing was measured. `None`: it can."""
 
 
 _JSON = TypeAdapter(LatencyProof)

@@ -27,7 +27,14 @@ class ArgoTrainings:
     """Implements `Trainings` over the Workflows of one service."""
 
     def __init__(
-        self, client: AsyncClient, service: str, namespace: str, *, owner: Manifest, may_write: Callable[[], None]
+        self,
+        client: AsyncClient,
+        service: str,
+        namespace: str,
+        *,
+        memory: str,
+        owner: Manifest,
+        may_write: Callable[[], None],
     ) -> None:
         """Make one.
 
@@ -35,12 +42,14 @@ class ArgoTrainings:
             client: Of the API server.
             service: Name of the ModelService.
             namespace: Of the service, its workflows and their template.
+            memory: What a pod that trains may take, as Kubernetes writes it.
             owner: Reference to the object with which they are to go.
             may_write: Raises `PlatformError` when another operator writes.
         """
         self._client = client
         self._service = service
         self._namespace = namespace
+        self._memory = memory
         self._owner = owner
         self._may_write = may_write
 
@@ -69,7 +78,7 @@ class ArgoTrainings:
         return [found for found in every if _is_run_of(found, self._service)]
 
     def _manifest(self, name: str, reason: str) -> Manifest:
-        given = {"service": self._service, "reason": reason[:_MOST_CHARACTERS]}
+        given = {"service": self._service, "reason": reason[:_MOST_CHARACTERS], "memory": self._memory}
         return {
             "apiVersion": "argoproj.io/v1alpha1",
             "kind": "Workflow",

@@ -1,5 +1,6 @@
 """What Perch asks of whatever trains a service's model anew."""
 
+from datetime import UTC, datetime
 from typing import Protocol
 
 from perch.core.freshness_types import Ended
@@ -29,6 +30,10 @@ class Trainings(Protocol):
         ...
 
 
-def run_name(service: str, run: int) -> str:
-    """Name of a run by its number: a DNS label, for a service has at most 40 characters."""
-    return f"{service}-retrain-{run}"
+def run_name(service: str, decided_s: float) -> str:
+    """Name of a run by when it was decided on, in seconds since the epoch.
+
+    It comes never again, also where what was remembered is lost; and it is a DNS label, for a service has a name of at
+    most 40 characters.
+    """
+    return f"{service}-retrain-{datetime.fromtimestamp(decided_s, UTC):%y%m%d-%H%M%S}"

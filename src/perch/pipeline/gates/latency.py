@@ -31,6 +31,8 @@ class Latency:
         if proof.digest != case.digest:
             sentence = f"the proof of latency is of another package, {proof.digest[:12]}"
             return Finding.judged(self.name, sentence, passed=False)
+        if proof.trouble:
+            return Finding.judged(self.name, f"the package cannot be served: {proof.trouble}", passed=False)
         passed = proof.quiet_p99_ms <= slo_ms and not proof.failures
         failed = f" and {proof.failures} of them failed" if proof.failures else ""
         sentence = (

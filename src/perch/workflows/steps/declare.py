@@ -27,7 +27,7 @@ class Declared(Output):
     """The same where the prepared log is the same, too."""
 
 
-@step(memory="512Mi", service_account_name=RELEASING)
+@step(memory="512Mi", credentials=True, service_account_name=RELEASING)
 def declare(service: Annotated[str, Parameter(name="service")]) -> Declared:
     """Read the declaration of a service, and what state its data are in."""
     found = here().declaration(service)

@@ -14,7 +14,7 @@ from perch.workflows.step import incoming, outgoing, step
 from perch.workload.package import load_package, write_package
 
 
-@step(memory="2Gi")
+@step(memory=None)
 def evaluate(
     *,
     declaration: Annotated[str, Parameter(name="declaration")],

@@ -11,7 +11,7 @@ from perch.workflows.step import step
 from perch.workflows.telling import notify, sentence_of
 
 
-@step(memory="256Mi", deadline_s=300)
+@step(memory="256Mi", credentials=True, deadline_s=300)
 def farewell(
     name: Annotated[str, Parameter(name="name", value="{{workflow.name}}")],
     namespace: Annotated[str, Parameter(name="namespace", value="{{workflow.namespace}}")],

@@ -11,7 +11,7 @@ from perch.workflows.given import kinds_of, service_of, settings_of
 from perch.workflows.step import incoming, outgoing, scratch, step
 
 
-@step(memory="2Gi")
+@step(memory=None)
 def features(
     declaration: Annotated[str, Parameter(name="declaration")],
     log: Annotated[Path, incoming("log")],

@@ -12,7 +12,7 @@ from perch.workflows.step import incoming, outgoing, step
 from perch.workload.package import write_package
 
 
-@step(cpu="500m", memory="2Gi", deadline_s=6 * 3_600)
+@step(cpu="500m", memory=None, deadline_s=6 * 3_600)
 def fit(
     declaration: Annotated[str, Parameter(name="declaration")],
     kind: Annotated[str, Parameter(name="kind")],

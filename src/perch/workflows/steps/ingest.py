@@ -11,7 +11,7 @@ from perch.workflows.given import service_of, source_of
 from perch.workflows.step import outgoing, scratch, step
 
 
-@step(memory="1Gi")
+@step(memory=None, credentials=True)
 def ingest(
     declaration: Annotated[str, Parameter(name="declaration")],
     log: Annotated[Path, outgoing("log")],

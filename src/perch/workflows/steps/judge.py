@@ -17,7 +17,7 @@ from perch.workload.latency import read_proof
 from perch.workload.package import load_package, package_digest
 
 
-@step(memory="2Gi")
+@step(memory=None, credentials=True)
 def judge(
     *,
     declaration: Annotated[str, Parameter(name="declaration")],

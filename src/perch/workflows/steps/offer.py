@@ -10,7 +10,7 @@ from perch.workflows.place import here
 from perch.workflows.step import step
 
 
-@step(memory="512Mi")
+@step(memory="512Mi", credentials=True)
 def offer(
     declaration: Annotated[str, Parameter(name="declaration")],
     versions: Annotated[list[int], Parameter(name="versions")],

@@ -15,7 +15,11 @@ from perch.workflows.place import here
 from perch.workflows.step import incoming, step
 
 
-@step(synchronization=m.Synchronization(mutexes=[m.Mutex(name="perch-register-{{inputs.parameters.model}}")]))
+@step(
+    memory=None,
+    credentials=True,
+    synchronization=m.Synchronization(mutexes=[m.Mutex(name="perch-register-{{inputs.parameters.model}}")]),
+)
 def register(
     *,
     declaration: Annotated[str, Parameter(name="declaration")],

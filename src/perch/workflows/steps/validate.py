@@ -12,7 +12,7 @@ from perch.workflows.given import service_of, settings_of
 from perch.workflows.step import incoming, step
 
 
-@step(memory="2Gi")
+@step(memory=None)
 def validate(
     declaration: Annotated[str, Parameter(name="declaration")], log: Annotated[Path, incoming("log")]
 ) -> Annotated[int, Parameter(name="clicks")]:

@@ -9,7 +9,7 @@ from perch.workflows.releasing import begin
 from perch.workflows.step import RELEASING, step
 
 
-@step(memory="256Mi", service_account_name=RELEASING, deadline_s=900)
+@step(memory="256Mi", credentials=True, service_account_name=RELEASING, deadline_s=900)
 def wish(
     service: Annotated[str, Parameter(name="service")],
     version: Annotated[str, Parameter(name="version")],
