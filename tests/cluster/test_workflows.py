@@ -104,11 +104,11 @@ def test_a_gate_that_refuses_fails_the_workflow_with_its_reason_and_nothing_is_o
     assert models.holder(person.service, Role.CHALLENGER) is None
 
 
-def test_two_trainings_at_once_register_once_each_though_a_pod_is_killed(declare, kubectl, installed, models):
+def test_two_trainings_at_once_register_once_each_though_a_step_is_killed(declare, kubectl, installed, models):
     person = declare(seed=1)
     first = person.begins("workflow", "run", "train")
     pod = await_pod(kubectl, installed, "fit")
-    kubectl("delete", "-n", installed, pod, "--grace-period=0", "--force")
+    kubectl("exec", "-n", installed, pod, "-c", "main", "--", "python", "-c", "import os; os.kill(-1, 9)")
     killed = workflow_of(kubectl, installed, person.service)["metadata"]["name"]
     declare(seed=2)
     told = person.says("workflow", "run", "train", timeout_s=2 * TRAINING_S)
@@ -116,7 +116,8 @@ def test_two_trainings_at_once_register_once_each_though_a_pod_is_killed(declare
     said, _ = first.communicate(timeout=TRAINING_S)
     assert first.returncode == 0, said
     one = json.loads(kubectl("get", "workflow", killed, "-n", installed, "-o", "json").stdout)
-    assert "Error" in {node["phase"] for node in pods_of(one, "fit")}, "the killed pod was tried again"
+    tries = {(node["phase"], node.get("message", "")) for node in pods_of(one, "fit")}
+    assert any(phase == "Failed" and "137" in message for phase, message in tries), tries
     versions = models.versions(person.service)
     assert [version.version for version in versions] == [1, 2, 3, 4]
     assert sorted(version.kind for version in versions) == ["lightgbm", "lightgbm", "logistic", "logistic"]
@@ -125,3 +126,38 @@ def test_two_trainings_at_once_register_once_each_though_a_pod_is_killed(declare
     declare(seed=1)
     assert "↺" in person.says("workflow", "run", "train", timeout_s=TRAINING_S), "the log is taken again"
     assert [version.digest for version in models.versions(person.service)] == [one.digest for one in versions]
+
+
+def test_trees_grow_on_many_pods_within_what_is_declared_and_the_pods_end_with_the_workflow(
+    declare, kubectl, installed, models
+):
+    person = declare(memoryMib=1_024)
+    told = person.says("workflow", "run", "train-distributed", timeout_s=TRAINING_S)
+    assert "asks for traffic" in told
+    workflow = workflow_of(kubectl, installed, person.service)
+    assert len(pods_of(workflow, "worker")) == 2
+    assert {"name": "memory", "value": "1024Mi"} in workflow["spec"]["arguments"]["parameters"]
+    trees = models.holder(person.service, Role.CHALLENGER)
+    assert trees.kind == "lightgbm"
+    assert "there was no second training" in trees.tags["gates"]
+    left = ("get", "pods", "-n", installed, "-l", f"workflows.argoproj.io/workflow={workflow['metadata']['name']}")
+    running = kubectl(*left, "--field-selector=status.phase=Running", "-o", "name").stdout.split()
+    assert running == []
+
+
+def test_a_schedule_begins_workflows_until_it_is_taken_back(declare, kubectl, installed):
+    person = declare()
+    assert "retrained every hour" in person.says("workflow", "schedule", "hour")
+    cron = f"{person.service}-retrain"
+    often = json.dumps({"spec": {"schedules": ["* * * * *"]}})
+    kubectl("patch", "cronworkflow", cron, "-n", installed, "--type=merge", "-p", often)
+    mine = ("get", "workflows", "-n", installed, "-l", f"workflows.argoproj.io/cron-workflow={cron}", "-o", "json")
+    began_s, found = time.monotonic(), []
+    while not found and time.monotonic() - began_s < 120:
+        time.sleep(2)
+        found = json.loads(kubectl(*mine).stdout)["items"]
+    (begun,) = found
+    given = begun["spec"]["arguments"]["parameters"]
+    assert {"name": "reason", "value": "schedule: every hour"} in given
+    assert "no longer" in person.says("workflow", "schedule", "never")
+    assert kubectl("get", "cronworkflow", cron, "-n", installed, check=False).returncode
