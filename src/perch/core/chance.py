@@ -18,7 +18,7 @@ Counts = tuple[int, ...]
 
 _DRAWS = 1_000
 _CLASSES = 4  # of size, in each doubling
-_PRIOR_DISPERSION = (2.0, 2.0, 2.0)
+_PRIOR_DISPERSION = (2.0,) * 5
 
 
 def limit(reference: Counts, rows: float, level: float) -> float:
@@ -55,7 +55,7 @@ def dispersion(ratios: tuple[float, ...]) -> float:
     """How many rows tell as much as one would that came by itself; at least 1.
 
     Rows of one user repeat each other, so counts vary more than a draw of single rows would. How much is seen from
-    window to window, where drift can hardly move: see `repetition`. Before three windows have told, two rows do.
+    window to window, where drift can hardly move: see `repetition`. Until five windows have told, others count as 2.
     """
     return max(1.0, median((*ratios, *_PRIOR_DISPERSION[len(ratios) :])))
 

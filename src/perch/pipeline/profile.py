@@ -7,7 +7,7 @@ about, where the others were selected.
 
 from collections.abc import Sequence
 from itertools import combinations, pairwise
-from math import ceil, log2
+from math import ceil, inf, log2, nextafter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,10 +63,15 @@ def _number(name: str, values: Floats) -> Column:
 def number_edges(known: Floats) -> tuple[float, ...]:
     """The edges of bins of about equal share, each at the shortest binary number near the quantile.
 
-    Quantiles of two trainings differ by chance; such numbers seldom do, so most bins of two versions are the same.
+    Quantiles of two trainings differ by chance; such numbers seldom do, so most bins of two versions are the same. All
+    values lie between the first edge and the last one.
     """
+    lowest = float(known.min())
     marks = np.unique(np.quantile(known, np.arange(1, _BINS + 1) / _BINS, method="inverted_cdf")).tolist()
-    return tuple(_shortest(low, low + (high - low) / 2) for low, high in pairwise(marks))
+    steps = [high - low for low, high in pairwise(marks)] or [max(abs(lowest), 1.0)]
+    below = 0.0 - _shortest(nextafter(-lowest, inf), steps[0] / 2 - lowest)
+    inner = [_shortest(low, (low + high) / 2) for low, high in pairwise(marks)]
+    return (below, *inner, _shortest(marks[-1], marks[-1] + steps[-1] / 2))
 
 
 def _shortest(low: float, high: float) -> float:

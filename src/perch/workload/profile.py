@@ -31,7 +31,8 @@ class Column:
 
     name: str
     edges: tuple[float, ...]
-    """Of numbers: the highest value of each bin but the last one. Of categories: the highest log-odds of each level."""
+    """Of numbers: the highest value of each bin but the last one; in training, the first and the last bin are empty.
+    Of categories: the highest log-odds of each level."""
 
     top: tuple[int, ...] | None
     """Slots of the commonest values, each of which is a bin, the commonest first; `None`: numbers."""
@@ -50,7 +51,7 @@ class Column:
     def bins(self) -> tuple[str, ...]:
         """Names of the bins. Those of two versions that have the same name hold the same values."""
         if self.top is None:
-            return (*(f"{edge:.9g}" for edge in self.edges), "+Inf", "missing")
+            return (*map(repr, self.edges), "+Inf", "missing")
         levels = (f"level{level}" for level in range(len(self.edges) + 1))
         return (*(f"#{slot:x}" for slot in self.top), *levels, "unseen", "missing")
 

@@ -1,0 +1,63 @@
+"""What has changed: the inputs, the scores, or what follows from them. One answer, in one sentence.
+
+A score is made of the inputs, and an outcome follows from both. So what moved first explains the rest: where inputs
+moved, scores and outcomes move with them; where outcomes moved and nothing before them, the world has changed its mind.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from perch.core.inputs import Finding, Reading
+from perch.core.recalibration import Change
+
+
+class Cause(StrEnum):
+    """What moved first."""
+
+    NOTHING = "nothing"
+    INPUTS = "inputs"
+    SCORES = "scores"
+    """Without the inputs: a combination of inputs that no column and no pair shows, or another model than registered."""
+
+    CONCEPT = "concept"
+    """Outcomes given scores: concept drift."""
+
+    LABELS = "labels"
+    """Outcomes, at every score alike: label shift."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What is to be told."""
+
+    cause: Cause
+    sentence: str
+
+
+def diagnose(findings: Sequence[Finding], score: Reading | None, change: Change | None) -> Diagnosis:
+    """Say what moved.
+
+    Args:
+        findings: Inputs of the champion that drift against training.
+        score: Its scores, where they drift.
+        change: In what follows from them, where there is one.
+    """
+    outcomes = "" if change is None else f" {change.sentence}"
+    if findings:
+        first, *others = findings
+        more = f" So did {_listed(others)}." if others else ""
+        return Diagnosis(Cause.INPUTS, f"Inputs moved. {first.sentence}{more}{outcomes}")
+    if score is not None:
+        told = f"Their PSI is {score.psi:.2f}, and {score.limit:.2f} is tolerated."
+        return Diagnosis(Cause.SCORES, f"Scores moved, and no input by itself did. {told}{outcomes}")
+    if change is None:
+        return Diagnosis(Cause.NOTHING, "Inputs, scores and what follows from them are as they were.")
+    cause, name = (
+        (Cause.CONCEPT, "The concept drifts") if change.is_concept else (Cause.LABELS, "The labels have shifted")
+    )
+    return Diagnosis(cause, f"{name}: inputs and scores are as they were.{outcomes}")
+
+
+def _listed(findings: Sequence[Finding]) -> str:
+    return ", ".join(" or ".join(finding.features) for finding in findings)
