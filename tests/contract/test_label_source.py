@@ -7,14 +7,14 @@ import time
 import httpx
 import pytest
 
+from perch.adapters.events.store import EventStore
 from perch.adapters.labels.http import HttpLabels
 from perch.adapters.labels.memory import MemoryLabels
+from perch.collector.app import Collector
 from perch.core.decay import Matured
 from perch.core.types import Cohort, Outcomes
-from perch.signals.collector import Collector
 from perch.signals.events import Outcome, Prediction
 from perch.signals.labels import Comparison, Cursor
-from perch.signals.outcomes import OutcomeStore
 
 WINDOW_S = 20.0
 BEGIN_S = 1_000.0
@@ -45,7 +45,7 @@ class OverHttp:
 
     def __init__(self, folder):
         self.folder = folder
-        self.store = OutcomeStore(folder / "store", WINDOW_S, lambda: BEGIN_S + 9 + WINDOW_S)
+        self.store = EventStore(folder / "store", WINDOW_S, lambda: BEGIN_S + 9 + WINDOW_S)
         self.app = Collector(self.store, "a-token", "another")
         self.source = HttpLabels("http://collector", "a-token")
         self.told = 0
@@ -62,7 +62,7 @@ class OverHttp:
             self.store.add_predictions([self.answer("stable"), self.answer("shadow")])
 
     def mature(self, version, sums):
-        self.store = OutcomeStore(self.folder / "store", WINDOW_S, lambda: WINDOW_S + 9)
+        self.store = EventStore(self.folder / "store", WINDOW_S, lambda: WINDOW_S + 9)
         self.app._store = self.store
         scores = (sums.expected / sums.requests,) * sums.requests
         self.store.add_predictions(

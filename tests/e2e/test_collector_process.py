@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from serving_process import TOKEN, free_port, running
 
 pytestmark = pytest.mark.e2e
 
+NOW_S = time.time()
 FEEDBACK_TOKEN = "a-token-for-outcomes"
 AUTHORIZED = {
     "predictions": {"authorization": f"Bearer {TOKEN}"},
@@ -24,24 +26,24 @@ def arguments(tmp_path):
     (tmp_path / "token").write_text(TOKEN + "\n")
     (tmp_path / "feedback-token").write_text(FEEDBACK_TOKEN)
     return [
-        *("--store", str(tmp_path / "outcomes.sqlite"), "--attribution-window-s", "10"),
+        *("--store", str(tmp_path / "outcomes.sqlite"), "--attribution-window-s", "600"),
         *("--token-file", str(tmp_path / "token"), "--feedback-token-file", str(tmp_path / "feedback-token")),
     ]
 
 
 def collector(arguments):
-    return running("perch.signals.collector", *arguments, ready="/healthz")
+    return running("perch.collector", *arguments, ready="/healthz")
 
 
 def prediction(i, arm="stable"):
     return {
-        "request_id": f"r{i}", "model": "ads", "version": "1", "arm": arm, "time_s": 0.0, "score": 0.1, "rows": 8,
+        "request_id": f"r{i}", "model": "ads", "version": "1", "arm": arm, "time_s": NOW_S, "score": 0.1, "rows": 8,
         "shown": 0,
     }  # fmt: skip
 
 
 def outcome(i, label=1):
-    return {"request_id": f"r{i}", "label": label, "time_s": 1.0}
+    return {"request_id": f"r{i}", "label": label, "time_s": NOW_S + 1}
 
 
 def tell(client, what, items):
@@ -60,7 +62,7 @@ def test_predictions_and_outcomes_join_and_are_counted(arguments):
         assert tell(client, "outcomes", [outcome(1), outcome(2), outcome(1)]).json()["accepted"] == 3
         assert counts(client) == {"joined": 1, "duplicate": 1, "pending": 1}
         page = client.get("/metrics").text
-        assert 'perch_outcomes_total{model="ads",version="1",arm="stable",result="joined"} 1\n' in page
+        assert 'perch_outcomes_total{model="ads",version="1",arm="stable",result="joined",source="click"} 1\n' in page
         process.terminate()
         assert process.wait(10) == 0
 
@@ -92,10 +94,12 @@ def test_what_cannot_be_read_is_counted_and_the_rest_is_kept(arguments):
         for body in (b"nonsense", b'{"request_id": "r1"}', b'[{"time_s": NaN}]', b"[" * 5_000):
             assert client.post("/v1/outcomes", content=body, headers=AUTHORIZED["outcomes"]).status_code == 400
         assert counts(client) == {"malformed": 9, "pending": 1}
-        for body in (b"[" * 5_000, b'[{"request_id": "\xff"}]'):
-            refused = client.post("/v1/predictions", content=body, headers=AUTHORIZED["predictions"])
-            assert refused.status_code == 400
-        assert tell(client, "predictions", [prediction(1), {}]).status_code == 400
+        refused = client.post("/v1/predictions", content=b"[" * 5_000, headers=AUTHORIZED["predictions"])
+        assert refused.status_code == 400
+        refused = client.post("/v1/predictions", content=b'[{"model": "\xff"}]', headers=AUTHORIZED["predictions"])
+        assert refused.json()["malformed"] == 1
+        assert tell(client, "predictions", [prediction(7), {}]).json()["accepted"] == 1
+        assert 'perch_predictions_parked_total{reason="malformed"} 2\n' in client.get("/metrics").text
         assert client.post("/v1/outcomes", content=b" " * 8_000_001, headers=AUTHORIZED["outcomes"]).status_code == 413
         assert client.get("/v1/nothing").status_code == 404
         assert counts(client)["pending"] == 1
@@ -138,7 +142,7 @@ def test_what_it_cannot_start_with_is_one_sentence(arguments, tmp_path, change, 
     command = [
         sys.executable,
         "-m",
-        "perch.signals.collector",
+        "perch.collector",
         *(part for option in options.items() for part in option),
     ]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, cwd=tmp_path)

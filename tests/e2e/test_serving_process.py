@@ -196,7 +196,7 @@ def test_requests_in_flight_are_answered_after_sigterm_and_the_exit_is_clean(pac
 def test_predictions_reach_the_collector_and_outcomes_join_them(package, token_file, tmp_path):
     tokens = [*("--token-file", str(token_file)), *("--feedback-token-file", str(token_file))]
     store = ["--store", str(tmp_path / "s"), *tokens, "--attribution-window-s", "60"]
-    with running("perch.signals.collector", *store, ready="/healthz") as (_, collector):
+    with running("perch.collector", *store, ready="/healthz") as (_, collector):
         arguments = [*options(package, collector=collector.base_url), "--collector-token-file", str(token_file)]
         with running("perch.serving", *arguments, ready="/v2/health/ready") as (process, client):
             for host in ("ads.perch", "ads.perch-shadow"):

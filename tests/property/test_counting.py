@@ -7,10 +7,11 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from event_stores import relax
+from perch.adapters.events.store import EventStore
 from perch.core.types import Counts
 from perch.signals.events import Outcome, Prediction
 from perch.signals.observe import difference
-from perch.signals.outcomes import OutcomeStore
 
 REQUESTS = st.integers(0, 12)
 PREDICTIONS = st.builds(
@@ -23,8 +24,8 @@ EVENTS = st.lists(st.one_of(PREDICTIONS, OUTCOMES), max_size=40)
 
 
 def fill(events):
-    with tempfile.TemporaryDirectory() as folder, OutcomeStore(Path(folder) / "store", 10.0) as store:
-        store._db.execute("PRAGMA synchronous = OFF")
+    with tempfile.TemporaryDirectory() as folder, EventStore(Path(folder) / "store", 10.0) as store:
+        relax(store)
         for event in events:
             if isinstance(event, Prediction):
                 store.add_predictions([event])

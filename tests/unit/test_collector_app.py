@@ -1,30 +1,32 @@
 """What the collector answers when its store fails, and when it is asked for labels."""
 
 import asyncio
+import time
 
 import httpx
 import pytest
 
+from event_stores import sql
 from perch import asgi
-from perch.signals.collector import Collector
+from perch.adapters.events.store import EventStore
+from perch.collector.app import Collector
 from perch.signals.events import Outcome, Prediction
-from perch.signals.outcomes import OutcomeStore
 
 
 def test_a_store_that_fails_is_503_so_that_the_batch_is_sent_again(tmp_path):
-    outcome = {"request_id": "r1", "label": 1, "time_s": 1.0}
+    outcome = {"request_id": "r1", "label": 1, "time_s": time.time()}
 
     async def tell(app):
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://collector") as client:
             return await client.post("/v1/outcomes", json=[outcome], headers={"authorization": "Bearer of-outcomes"})
 
-    with OutcomeStore(tmp_path / "store", 10.0) as store:
+    with EventStore(tmp_path / "store", 10.0) as store:
         app = Collector(store, "of-predictions", "of-outcomes")
-        store._db.execute("CREATE TRIGGER full BEFORE INSERT ON outcomes BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+        sql(store, "CREATE TRIGGER broken BEFORE INSERT ON outcomes BEGIN SELECT RAISE(ABORT, 'disk broken'); END")
         failed = asyncio.run(tell(app))
         assert failed.status_code == 503
-        assert "disk full" in failed.json()["error"]
-        store._db.execute("DROP TRIGGER full")
+        assert "disk broken" in failed.json()["error"]
+        sql(store, "DROP TRIGGER broken")
         assert asyncio.run(tell(app)).status_code == 200
         assert store.summary().pending == 1
         app._thread.shutdown()
@@ -45,7 +47,7 @@ def ask(store, query, token="of-predictions", labels_digest=None):
 
 @pytest.fixture
 def store(tmp_path):
-    with OutcomeStore(tmp_path / "store", 10.0, lambda: 30.0) as store:
+    with EventStore(tmp_path / "store", 10.0, lambda: 30.0) as store:
         yield store
 
 

@@ -15,7 +15,7 @@ from perch.adapters.labels.collector_resources import (
     volume_claim,
 )
 from perch.adapters.traffic.gateway import Route
-from perch.signals import collector
+from perch.collector import __main__ as collector
 
 COLLECTING = Collecting("ads", "shop", "perch-serving:1", 1800.0, Volume("2Gi", None))
 ROUTE = Route("ads", "shop", "kserve/kserve-ingress-gateway", "ads.shop.perch")
@@ -50,8 +50,8 @@ def test_it_is_run_with_what_the_collector_takes(runs, monkeypatch):
 
     monkeypatch.setattr(collector.asgi, "run", serve)
     monkeypatch.setattr(collector.asgi, "read_token", str)
-    monkeypatch.setattr(collector, "OutcomeStore", FakeStore)
-    assert container["command"][:3] == ["python", "-m", "perch.signals.collector"]
+    monkeypatch.setattr(collector, "EventStore", FakeStore)
+    assert container["command"][:3] == ["python", "-m", "perch.collector"]
     collector.main(container["command"][3:])
     assert started["listens"] == ("0.0.0.0", 8090)
     assert started["app"]._digests == {
@@ -65,7 +65,9 @@ def test_it_is_run_with_what_the_collector_takes(runs, monkeypatch):
 
 
 class FakeStore:
-    def __init__(self, path, window_s):
+    retention_s = 3600.0
+
+    def __init__(self, path, window_s, *, retention_s, password):
         FakeStore.path, FakeStore.window_s = path, window_s
 
     def __enter__(self):

@@ -183,7 +183,7 @@ async def _start_helpers(
 
 def _collector_command(places: _Places, window_s: float) -> list[str]:
     return [
-        *(sys.executable, "-m", "perch.signals.collector", "--port", str(places.collector_port)),
+        *(sys.executable, "-m", "perch.collector", "--port", str(places.collector_port)),
         *("--store", str(places.store), "--attribution-window-s", str(window_s)),
         *("--token-file", str(places.token), "--feedback-token-file", str(places.feedback_token)),
     ]

@@ -1,44 +1,90 @@
-"""What serving and the market tell the collector, as it goes over the wire (JSON lists of these)."""
+"""What serving and the market tell the collector, as it goes over the wire (JSON lists of these).
 
-from typing import Annotated, Literal
+Pods and collector are seldom of one age. So what is new has a default and is left out where it has that, who does not
+know a key leaves it alone, and `format` says when that would no longer do.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
 SHADOW = "shadow"
 
-RequestId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+CLICK = "click"
+"""Source of the outcomes that train, judge and promote a model."""
+
+FORMAT = 1
+"""Of events; it rises when a key that was known comes to mean something else."""
+
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
+RequestId = _Text
+UserId = _Text
+Source = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]{0,31}$")]
+TimeS: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]  # no infinity, no NaN
+Amount: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
+
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+_Column = Annotated[str, msgspec.Meta(max_length=200)]
+_Category = Annotated[str, msgspec.Meta(max_length=1_000)]
 
 
-class Prediction(msgspec.Struct, frozen=True, gc=False):
+class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A request was answered."""
 
     request_id: RequestId
-    model: str
-    version: str
-    arm: str
+    model: _Text
+    version: _Text
+    arm: _Text
     """As counted: a mirrored request, whose answer nobody saw, has the arm `shadow`."""
 
-    time_s: float
+    time_s: TimeS
     """When it was answered, in seconds since the epoch."""
 
-    score: float
+    score: Annotated[float, msgspec.Meta(ge=0, le=1)]
     """Predicted probability of the row that was shown: the best of a slate, else the first. Of a mirrored request: of
     the row that this version would have shown."""
 
-    rows: int
-    shown: int
+    rows: _Count
+    shown: _Count
     """Which of the rows that is, counted from 0."""
 
+    user: UserId | None = None
+    """Who was shown it, by an opaque id, where the request says."""
 
-class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What became of a request, told once, when it is known."""
+    features: Annotated[Mapping[_Column, float | _Category | None], msgspec.Meta(max_length=500)] | None = None
+    """The shown row as it was received; of a sample of the requests."""
+
+    attributions: Annotated[Mapping[_Column, Amount], msgspec.Meta(max_length=500)] | None = None
+    """What each feature added to the score's log-odds; of a sample of the requests."""
+
+    slices: Annotated[Mapping[_Column, _Category], msgspec.Meta(max_length=20)] | None = None
+    """The part of each slice that the shown row belongs to."""
+
+    format: int = FORMAT
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What became of a request: told once for each source, when it is known."""
 
     request_id: RequestId
     label: Literal[0, 1]
-    """1: it was clicked within the attribution window."""
+    """1: it was clicked within the attribution window; of another source: what that one calls good came about."""
 
-    time_s: float
+    time_s: TimeS
     """When it became known, in seconds since the epoch."""
 
-    value: float = 0.0
-    """What the click was worth, in the market's currency."""
+    value: Amount = 0.0
+    """What it was worth, in the market's currency."""
+
+    source: Source = CLICK
+    """What the label was taken from, such as `click`, `purchase` or `rating`. The click decides."""
+
+    explicit: bool = False
+    """Whether somebody said so, as in a rating; else it was taken from what somebody did."""
+
+    cost: Amount = 0.0
+    """What it cost to have the label, in the market's currency."""
+
+    format: int = FORMAT

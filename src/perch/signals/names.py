@@ -59,15 +59,56 @@ EVENTS_DROPPED = "perch_events_dropped"
 """Counter without labels: prediction events given up because the buffer was full."""
 
 OUTCOME_JOINS = "perch_outcomes"
-"""Counter, further label `result`: outcomes by what became of them, `joined`, `late`, `duplicate`, `unknown` or
-`malformed`. The labels of the latter three are empty: they belong to no prediction. An outcome is unknown when no
-prediction has its id by the end of the attribution window, or none any more: predictions are kept for two windows."""
+"""Counter, further labels `result` and `source`: outcomes by what became of them: `joined`, `late`, `duplicate`,
+`contradictory` (told again, and otherwise), `unknown`; or, with an empty `source`, why they were not taken:
+`malformed`, `format` (of a later Perch), `future`, `ancient` or `source` (of which there are too many). But for the
+first two the other labels are empty: they belong to no prediction. An outcome is unknown when no prediction has its id
+by the end of the attribution window, or none any more: predictions are kept for two windows, or for the retention
+where it is longer."""
 
 OUTCOMES_PENDING = "perch_outcomes_pending"
 """Gauge without labels: outcomes that wait for their prediction. With `OUTCOME_JOINS` they are all that came in."""
 
 CLICKS = "perch_clicks"
 """Counter: outcomes that were clicks, by the version and arm that made the prediction."""
+
+PREDICTIONS_PARKED = "perch_predictions_parked"
+"""Counter with the one label `reason`: predictions that the collector did not take, by why: `malformed`, `format`,
+`future` or `ancient`."""
+
+QUALITY_LABELS = ("labels", "slice", "part")
+"""Further labels of the counters below. `labels` is `final`: of live requests whose attribution window is over, so that
+a young one never counts as not clicked; or `estimated`: of all that were answered half a minute ago, with the score in
+the label's place, which is what they come to if the scores are calibrated. `slice` and `part` are empty for all
+requests; at most 20 parts of a slice are told apart."""
+
+QUALITY_REQUESTS = "perch_quality_requests"
+"""Counter, further labels as `QUALITY_LABELS`: requests that are summed up."""
+
+QUALITY_CLICKS = "perch_quality_clicks"
+"""Counter: those that were clicked. Over the sum of their scores it is the calibration."""
+
+QUALITY_EXPECTED = "perch_quality_expected_clicks"
+"""Counter: the sum of their scores."""
+
+QUALITY_LOSS = "perch_quality_log_loss"
+"""Counter: the sum of their log losses, in nats."""
+
+QUALITY_LOSS_SQUARED = "perch_quality_log_loss_squared"
+"""Counter: the sum of the squares of their log losses, from which comes how sure the mean is."""
+
+BIN_REQUESTS = "perch_quality_bin_requests"
+"""Counter, further label `bin`: requests by the bin of their score, which goes up to that log-odds; of all requests."""
+
+BIN_CLICKS = "perch_quality_bin_clicks"
+"""Counter, further label `bin`: those that were clicked."""
+
+BIN_EXPECTED = "perch_quality_bin_expected_clicks"
+"""Counter, further label `bin`: the sum of their scores."""
+
+BIN_CLICKS_ABOVE = "perch_quality_bin_clicks_above"
+"""Counter, further label `bin`: clicks of higher bins, and half of its own. The area under the ROC curve is the sum
+over the bins of (requests - clicks) x clicks above, over (all requests - all clicks) x all clicks."""
 
 ARM_HEADER = "x-perch-arm"
 """Request header in which the router says which arm a request was sent to."""

@@ -50,7 +50,7 @@ class Collecting:
     service: str
     namespace: str
     image: str
-    """With `perch.signals.collector` in it: the serving image."""
+    """With `perch.collector` in it: the serving image."""
 
     attribution_window_s: float
     volume: Volume
@@ -154,7 +154,7 @@ def _pod(collecting: Collecting, labels_digest: str) -> Manifest:
 
 
 def _command(collecting: Collecting, labels_digest: str) -> Iterator[str]:
-    yield from ("python", "-m", "perch.signals.collector")
+    yield from ("python", "-m", "perch.collector")
     yield from ("--host", "0.0.0.0", "--port", str(PORT), "--store", "/data/outcomes.sqlite")  # noqa: S104  in a pod
     yield from ("--token-file", f"/token/{PREDICTIONS_KEY}", "--feedback-token-file", f"/token/{FEEDBACK_KEY}")
     yield from ("--labels-token-sha256", labels_digest)
