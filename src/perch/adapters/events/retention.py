@@ -1,0 +1,34 @@
+"""Forgets what is too old to matter, a little at a time, so that no event waits for it."""
+
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+_STEP: Final = 2_000
+
+
+def _oldest(table: str, keys: str, due: str) -> str:
+    return f"DELETE FROM {table} WHERE ({keys}) IN (SELECT {keys} FROM {table} WHERE {due} LIMIT {_STEP})"  # noqa: S608
+
+
+# Outcomes go by the store's clock, and not before their prediction.
+_FORGET = [
+    text(_oldest("predictions", "request_id, shadow", "time_s < :before_s")),
+    text(_oldest("inputs", "request_id, shadow", "time_s < :before_s")),
+    text(_oldest("clicks", "number", "time_s < :before_s")),
+    text(_oldest("parked", "number", "arrived_s < :before_s")),
+    text(
+        _oldest(
+            "outcomes",
+            "request_id, source",
+            "arrived_s < :before_s AND NOT EXISTS"
+            " (SELECT * FROM predictions WHERE predictions.request_id = outcomes.request_id)",
+        )
+    ),
+]
+
+
+def forget_older(connection: Connection, before_s: float) -> bool:
+    """Delete some of what is from before a time; returns whether that was all."""
+    deleted = [connection.execute(statement, {"before_s": before_s}).rowcount for statement in _FORGET]
+    return max(deleted) < _STEP

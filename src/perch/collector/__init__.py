@@ -1,0 +1,1 @@
+"""The endpoint that takes predictions from serving and outcomes from the world: `python -m perch.collector`."""

@@ -1,0 +1,238 @@
+"""The collector's ASGI application.
+
+A request is acknowledged after its commit, never before. The database works in a thread of its own, so that a slow disk
+does not stop the loop.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Annotated, Final, TypeAlias, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from perch import asgi
+from perch.adapters.events.engine import StoreError, StoreFullError
+from perch.adapters.events.parking import Parked
+from perch.adapters.events.store import EventStore
+from perch.asgi import Disconnected, Headers, Receive, Refusal, Scope, Send
+from perch.collector.intake import Intake, readable
+from perch.collector.limit import Limit, TooManyError
+from perch.collector.page import render
+from perch.signals import exposition
+from perch.signals.events import Outcome, Prediction
+from perch.signals.labels import Comparison, Cursor
+
+BODY_LIMIT_BYTES: Final = 8_000_000
+
+IN_FLIGHT_LIMIT: Final = 64
+"""Requests worked on at a time; more would only wait, and each may hold a body in memory."""
+
+_TIDY_INTERVAL_S: Final = 1.0
+
+_log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_Answer: TypeAlias = tuple[bytes, bytes]
+_Handler: TypeAlias = Callable[[bytes], Awaitable[_Answer]]
+"""Takes the body of a POST or the query of a GET."""
+
+_TimeS: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e12)]  # no infinity, no NaN
+
+
+class _LabelsQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """The parameters of `GET /v1/labels`: a comparison and a cursor."""
+
+    stable: str
+    canary: str
+    since_s: _TimeS
+    clicks: int = 0
+    paired_s: _TimeS = 0.0
+
+
+class _MaturedQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """The parameters of `GET /v1/matured`."""
+
+    version: str
+    since_s: _TimeS
+
+
+class Collector:
+    """The ASGI application over one store.
+
+    `POST /v1/predictions` and `POST /v1/outcomes` take JSON lists and need a token each: who shows the winners and
+    knows the clicks is not who may say what was predicted. `GET /v1/labels` needs that of predictions, or one of its
+    own, and so does `GET /v1/matured`. `GET /v1/summary`, `/metrics` and `/healthz` only read counts and need none.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        token: str,
+        feedback_token: str,
+        labels_digest: str | None = None,
+        *,
+        limit: Limit | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Put the application together.
+
+        Args:
+            store: Where events are kept.
+            token: The bearer token of predictions.
+            feedback_token: The bearer token of outcomes.
+            labels_digest: Digest of the bearer token of labels, see `asgi.digest`; `None`: it is that of predictions.
+            limit: What each client may send.
+            clock: Seconds since the epoch, by which the times of events are judged.
+        """
+        self._store = store
+        self._limit = limit or Limit()
+        self._clock = clock
+        self._predictions = Intake(Prediction, store.retention_s)
+        self._outcomes = Intake(Outcome, store.retention_s)
+        self._digests = {
+            "/v1/predictions": asgi.digest(token),
+            "/v1/outcomes": asgi.digest(feedback_token),
+            **dict.fromkeys(("/v1/labels", "/v1/matured"), labels_digest or asgi.digest(token)),
+        }
+        self._thread = ThreadPoolExecutor(1, "events")
+        self._in_flight = 0
+        self._routes: dict[tuple[str, str], _Handler] = {
+            ("POST", "/v1/predictions"): self._add_predictions,
+            ("POST", "/v1/outcomes"): self._add_outcomes,
+            ("GET", "/v1/labels"): self._labels,
+            ("GET", "/v1/matured"): self._matured,
+            ("GET", "/v1/summary"): self._summary,
+            ("GET", "/metrics"): self._metrics,
+            ("GET", "/healthz"): self._healthy,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or follow the server's life."""
+        if scope["type"] == "lifespan":
+            return await self._live(receive, send)
+        self._in_flight += 1
+        try:
+            body, content_type = await self._answer(scope, receive)
+            return await asgi.reply(send, HTTPStatus.OK, body, content_type)
+        except Refusal as refusal:
+            return await _refuse(send, refusal.status, str(refusal))
+        except TooManyError as error:
+            return await _refuse(send, HTTPStatus.TOO_MANY_REQUESTS, str(error), error.retry_after_s)
+        except StoreError as error:
+            _log.error("%s", error)
+            status = HTTPStatus.INSUFFICIENT_STORAGE if isinstance(error, StoreFullError) else _UNAVAILABLE
+            return await _refuse(send, status, f"{error}, and kept nothing of this; send it again later.", 1)
+        except Disconnected:
+            return None
+        finally:
+            self._in_flight -= 1
+
+    async def _answer(self, scope: Scope, receive: Receive) -> _Answer:
+        handler = self._routes.get((scope["method"], scope["path"]))
+        if handler is None:
+            known = ", ".join(" ".join(route) for route in self._routes)
+            raise Refusal(404, f"There is no {scope['method']} {scope['path']} here; there are {known}.")
+        headers: Headers = dict(scope["headers"])
+        if digest := self._digests.get(scope["path"]):
+            asgi.require_digest(headers, digest)
+        if scope["method"] == "GET":
+            return await handler(scope["query_string"])
+        client = (scope["path"], (scope.get("client") or ("",))[0])
+        self._limit.check(client)
+        if self._in_flight > IN_FLIGHT_LIMIT:
+            raise StoreError(f"{IN_FLIGHT_LIMIT} requests are in work already: the collector is behind")
+        body = await asgi.read_body(receive, headers, BODY_LIMIT_BYTES)
+        self._limit.charge(client, len(body))
+        return await handler(body)
+
+    # --- routes ---
+
+    async def _add_predictions(self, body: bytes) -> _Answer:
+        taken = self._predictions.read(body, self._clock())
+        await self._in_thread(lambda: self._store.add_predictions(taken.events, taken.parked))
+        return _told(len(taken.events), taken.complaints)
+
+    async def _add_outcomes(self, body: bytes) -> _Answer:
+        try:
+            taken = self._outcomes.read(body, self._clock())
+        except Refusal:
+            unreadable = [Parked("malformed", readable(body[:4_000]))]
+            await self._in_thread(lambda: self._store.add_outcomes([], unreadable))
+            raise
+        await self._in_thread(lambda: self._store.add_outcomes(taken.events, taken.parked))
+        return _told(len(taken.events), taken.complaints)
+
+    async def _labels(self, query: bytes) -> _Answer:
+        asked = _read_query(query, _LabelsQuery, "stable and canary (versions), since_s, clicks and paired_s")
+        comparison = Comparison(asked.stable, asked.canary, asked.since_s)
+        cursor = Cursor(asked.clicks, asked.paired_s)
+        return _json(await self._in_thread(lambda: self._store.labels_since(comparison, cursor)))
+
+    async def _matured(self, query: bytes) -> _Answer:
+        asked = _read_query(query, _MaturedQuery, "version and since_s")
+        return _json(await self._in_thread(lambda: self._store.matured_since(asked.version, asked.since_s)))
+
+    async def _summary(self, _: bytes) -> _Answer:
+        return _json(await self._in_thread(self._store.summary))
+
+    async def _metrics(self, _: bytes) -> _Answer:
+        return render(await self._in_thread(self._store.summary)), exposition.CONTENT_TYPE
+
+    async def _healthy(self, _: bytes) -> _Answer:
+        return b"{}", asgi.JSON
+
+    # --- life ---
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        tidying = asyncio.create_task(self._tidy())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        tidying.cancel()
+        with suppress(asyncio.CancelledError):
+            await tidying
+        self._thread.shutdown()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(_TIDY_INTERVAL_S)
+            try:
+                while await self._in_thread(self._store.tidy):
+                    pass  # in between come those who wait
+            except StoreError as error:
+                _log.error("%s, and tries again.", error)
+
+
+_UNAVAILABLE: Final = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+async def _refuse(send: Send, status: int, sentence: str, retry_after_s: int | None = None) -> None:
+    headers = [] if retry_after_s is None else [(b"retry-after", str(retry_after_s).encode())]
+    await asgi.reply(send, status, msgspec.json.encode({"error": sentence}), headers=headers)
+
+
+def _told(accepted: int, complaints: list[str]) -> _Answer:
+    answer = {"accepted": accepted, "malformed": len(complaints), "errors": complaints[:10]}
+    return msgspec.json.encode(answer), asgi.JSON
+
+
+def _json(value: object) -> _Answer:
+    return msgspec.json.encode(value), asgi.JSON
+
+
+def _read_query(query: bytes, kind: type[_T], takes: str) -> _T:
+    try:
+        parameters = dict(parse_qsl(query.decode(), keep_blank_values=True))
+        return msgspec.convert(parameters, kind, strict=False)
+    except (UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise Refusal(400, f"The query asks for no labels: {error}. It takes {takes}.") from None

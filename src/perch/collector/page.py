@@ -1,0 +1,75 @@
+"""A summary of all events as Prometheus' text. Every sample is a counter or a plain count, so sums over pods hold."""
+
+from collections.abc import Iterator
+
+from perch.signals import exposition, names
+from perch.signals.quality import EDGES, MATURED, Quality, clicks_above
+from perch.signals.summary import Summary
+
+_BINS = (*(f"{edge:g}" for edge in EDGES), "+Inf")
+
+
+def render(summary: Summary) -> bytes:
+    """The page of a summary."""
+    return exposition.document([*_outcomes(summary), *_parked(summary), *_quality(summary)])
+
+
+def _outcomes(summary: Summary) -> Iterator[str]:
+    yield from exposition.header(f"{names.OUTCOME_JOINS}_total", "counter", "Outcomes by what became of them.")
+    for tally in summary.tallies:
+        of = exposition.labels(model=tally.model, version=tally.version, arm=tally.arm, result=tally.result)
+        yield f'{names.OUTCOME_JOINS}_total{{{of},source="{tally.source}"}} {tally.outcomes}'
+    yield from exposition.header(f"{names.CLICKS}_total", "counter", "Outcomes that were clicks and joined.")
+    for tally in summary.tallies:
+        if tally.result == "joined" and tally.source == "click":
+            of = exposition.labels(model=tally.model, version=tally.version, arm=tally.arm)
+            yield f"{names.CLICKS}_total{{{of}}} {tally.clicks}"
+    yield from exposition.header(names.OUTCOMES_PENDING, "gauge", "Outcomes that wait for their prediction.")
+    yield f"{names.OUTCOMES_PENDING} {summary.pending}"
+
+
+def _parked(summary: Summary) -> Iterator[str]:
+    name = f"{names.PREDICTIONS_PARKED}_total"
+    yield from exposition.header(name, "counter", "Predictions that were not taken.")
+    for reason, events in summary.parked_predictions.items():
+        yield f'{name}{{reason="{reason}"}} {events}'
+
+
+def _quality(summary: Summary) -> Iterator[str]:
+    for name, field, promise in _SUMS:
+        yield from exposition.header(f"{name}_total", "counter", promise)
+        for one in summary.quality:
+            yield f"{name}_total{{{_of(one)}}} {getattr(one.total, field)!r}"
+    for number, (name, promise) in enumerate(_BINNED):
+        yield from exposition.header(f"{name}_total", "counter", promise)
+        for one in summary.quality:
+            if one.slice:
+                continue
+            for edge, values in zip(_BINS, _by_bin(one), strict=True):
+                yield f'{name}_total{{{_of(one)},bin="{edge}"}} {values[number]!r}'
+
+
+_SUMS = (
+    (names.QUALITY_REQUESTS, "requests", "Live requests whose labels are final, or are estimated."),
+    (names.QUALITY_CLICKS, "clicks", "Those that were clicked."),
+    (names.QUALITY_EXPECTED, "expected", "Sum of their scores."),
+    (names.QUALITY_LOSS, "loss", "Sum of their log losses in nats."),
+    (names.QUALITY_LOSS_SQUARED, "loss_squared", "Sum of their squared log losses."),
+)
+
+_BINNED = (
+    (names.BIN_REQUESTS, "Live requests by the bin of their score."),
+    (names.BIN_CLICKS, "Those that were clicked."),
+    (names.BIN_EXPECTED, "Sum of their scores."),
+    (names.BIN_CLICKS_ABOVE, "Clicks of higher scores, and half of those of the bin."),
+)
+
+
+def _of(one: Quality) -> str:
+    labels = {"model": one.model, "version": one.version, "arm": one.arm, "slice": one.slice, "part": one.part}
+    return exposition.labels(labels="final" if one.kind == MATURED else "estimated", **labels)
+
+
+def _by_bin(one: Quality) -> Iterator[tuple[float, ...]]:
+    for sums, above in zip(one.bins, clicks_above(one.bins), strict=True):
+        yield sums.requests, sums.clicks, sums.expected, above
