@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from perch.core.lift import LEAST_AMOUNTS, Earned, Stratum, lift_of_events, lift_of_revenue
+from perch.core.lift import LEAST_SALES, Earned, Stratum, lift_of_events, lift_of_revenue
 
 ERROR = 0.05
 
@@ -65,7 +65,7 @@ def strata(rng, hours, more=0.0):
         for requests, mean in ((200, 3 + more), (800, 3)):
             amounts = rng.gamma(2, mean / 2, rng.binomial(requests, 0.05))
             arms.append(
-                Earned(requests, amounts=len(amounts), revenue=amounts.sum(), revenue_squared=(amounts**2).sum())
+                Earned(requests, sales=len(amounts), revenue=amounts.sum(), revenue_squared=(amounts**2).sum())
             )
         found.append(Stratum(*arms))
     return found
@@ -87,8 +87,8 @@ def test_the_truth_is_in_the_interval_of_revenue_at_every_look():
 
 
 def test_of_few_amounts_nothing_is_said():
-    few = Earned(1_000, amounts=LEAST_AMOUNTS - 1, revenue=1.0, revenue_squared=1.0)
-    enough = Earned(1_000, amounts=LEAST_AMOUNTS, revenue=1.0, revenue_squared=1.0)
+    few = Earned(1_000, sales=LEAST_SALES - 1, revenue=1.0, revenue_squared=1.0)
+    enough = Earned(1_000, sales=LEAST_SALES, revenue=1.0, revenue_squared=1.0)
     assert lift_of_revenue([Stratum(few, enough)], ERROR) is None
     assert lift_of_revenue([Stratum(enough, Earned(0))], ERROR) is None
     assert lift_of_revenue([Stratum(enough, enough)], ERROR).estimate == 0

@@ -62,6 +62,12 @@ class _MaturedQuery(msgspec.Struct, forbid_unknown_fields=True):
     since_s: _TimeS
 
 
+class _EarningsQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """The parameters of `GET /v1/earnings`."""
+
+    since_s: _TimeS
+
+
 class Collector:
     """The ASGI application over one store.
 
@@ -107,6 +113,7 @@ class Collector:
             ("POST", "/v1/outcomes"): self._add_outcomes,
             ("GET", "/v1/labels"): self._labels,
             ("GET", "/v1/matured"): self._matured,
+            ("GET", "/v1/earnings"): self._earnings,
             ("GET", "/v1/summary"): self._summary,
             ("GET", "/metrics"): self._metrics,
             ("GET", "/healthz"): self._healthy,
@@ -177,6 +184,10 @@ class Collector:
     async def _matured(self, query: bytes) -> _Answer:
         asked = _read_query(query, _MaturedQuery, "version and since_s")
         return _json(await self._in_thread(lambda: self._store.matured_since(asked.version, asked.since_s)))
+
+    async def _earnings(self, query: bytes) -> _Answer:
+        asked = _read_query(query, _EarningsQuery, "since_s")
+        return _json(await self._in_thread(lambda: self._store.earnings_since(asked.since_s)))
 
     async def _summary(self, _: bytes) -> _Answer:
         return _json(await self._in_thread(self._store.summary))

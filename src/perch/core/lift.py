@@ -4,7 +4,7 @@ Between two arms the traffic is split at random, so what they earn may be compar
 shares change, and so do the hours, and who was served more in good hours would look better than it is. So all is
 compared in strata, stretches of time in which the split stood still.
 
-**Events** (clicks, purchases). Given that one comes, from a request of a stratum in which the arm had answered the
+**Events** (clicks, sales). Given that one comes, from a request of a stratum in which the arm had answered the
 share s, it is the arm's with the probability s rho / (s rho + 1 - s), where rho is what the arm earns for each request
 over what the other one does; see `perch.core.clicks` for why that may be watched as events come. For each rho the
 likelihood averaged over a prior of log-ratios, divided by the likelihood at rho, is a martingale under rho that starts
@@ -34,8 +34,8 @@ _GRID: Final = np.concatenate([spread * _STEPS for spread in _SPREADS])
 _PRIOR: Final = np.tile(np.exp(-(_STEPS**2) / 2), len(_SPREADS)) / (len(_SPREADS) * np.exp(-(_STEPS**2) / 2).sum())
 _PRECISION: Final = 1e-7
 
-LEAST_AMOUNTS: Final = 50
-"""Amounts in each arm below which nothing is said of revenue: its interval leans on the central limit theorem."""
+LEAST_SALES: Final = 50
+"""Sales in each arm below which nothing is said of revenue: its interval leans on the central limit theorem."""
 
 _TUNED_TO: Final = 10_000
 """Requests at which the interval of a difference is narrowest, for what it is wide."""
@@ -47,8 +47,7 @@ class Earned:
 
     requests: int
     clicks: int = 0
-    purchases: int = 0
-    amounts: int = 0
+    sales: int = 0
     """Requests that brought money."""
 
     revenue: float = 0.0
@@ -108,11 +107,11 @@ def lift_of_revenue(strata: Sequence[Stratum], error: float) -> Lift | None:
         error: Probability, 0 to 1, that the interval ever misses the truth.
 
     Returns:
-        `None` while there are fewer than `LEAST_AMOUNTS` amounts in either arm.
+        `None` while there are fewer than `LEAST_SALES` sales in either arm.
     """
     both = [one for one in strata if one.arm.requests and one.other.requests]
     arm, other = _columns([one.arm for one in both]), _columns([one.other for one in both])
-    if not both or min(arm[1].sum(), other[1].sum()) < LEAST_AMOUNTS:
+    if not both or min(arm[1].sum(), other[1].sum()) < LEAST_SALES:
         return None
     requests = arm[0] + other[0]
     weights = requests / requests.sum()
@@ -146,8 +145,8 @@ def _root(falling: Callable[[float], float], low: float, high: float) -> float:
 
 
 def _columns(earned: Sequence[Earned]) -> Floats:
-    """Requests, amounts, revenue and its squares, shape (4, strata)."""
-    told = [(one.requests, one.amounts, one.revenue, one.revenue_squared) for one in earned]
+    """Requests, sales, revenue and its squares, shape (4, strata)."""
+    told = [(one.requests, one.sales, one.revenue, one.revenue_squared) for one in earned]
     return np.array(told, np.float64).reshape(-1, 4).T
 
 

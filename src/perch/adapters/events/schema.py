@@ -131,6 +131,17 @@ scored = Table(
     sqlite_with_rowid=False,
 )
 
+earned = Table(
+    "earned",
+    metadata,
+    _key("begin_s", Double),
+    _key("version"),
+    _key("arm"),
+    *map(_count, ("requests", "clicks", "sales")),
+    *map(_real, ("revenue", "revenue_squared")),
+    sqlite_with_rowid=False,
+)
+
 parked = Table(
     "parked", metadata, _key("number", BigInteger), _real("arrived_s"), _text("kind"), _text("reason"), _text("raw")
 )

@@ -19,6 +19,7 @@ import msgspec
 from sqlalchemy import Connection, Text, bindparam, text
 
 from perch.adapters.events import schema
+from perch.adapters.events.earnings import add_earnings, earnings
 from perch.adapters.events.engine import StoreError, open_engine, transaction
 from perch.adapters.events.labels import arrivals
 from perch.adapters.events.matured import matured_since
@@ -27,6 +28,7 @@ from perch.adapters.events.quality import quality, sum_up
 from perch.adapters.events.retention import forget_older
 from perch.adapters.events.writing import add_up, advance, batches, insert_new
 from perch.errors import PlatformError
+from perch.signals.earnings import Earning
 from perch.signals.events import CLICK, SHADOW, Outcome, Prediction
 from perch.signals.labels import Arrivals, Comparison, Cursor
 from perch.signals.matured import MaturedSince
@@ -152,8 +154,10 @@ class EventStore:
         with transaction(self.engine) as connection:
             unknown = connection.execute(_UNKNOWN, {"before_s": now_s - self.window_s})
             _count(connection, [{"result": "unknown", "source": row.source} for row in unknown])
-            is_summed = sum_up(connection, now_s, self.window_s)
-            return not (forget_older(connection, now_s - self.retention_s) and is_summed)
+            is_summed = all([sum_up(connection, now_s, self.window_s), add_earnings(connection, now_s, self.window_s)])
+            if not is_summed:
+                return True  # before anything is forgotten, for what was not summed up would be lost
+            return not forget_older(connection, now_s - self.retention_s)
 
     # --- what is asked ---
 
@@ -174,6 +178,11 @@ class EventStore:
         """What became of a version's live requests after `since_s`: see `perch.signals.matured`."""
         with transaction(self.engine) as connection:
             return matured_since(connection, version, since_s, mature_s=self._clock() - self.window_s)
+
+    def earnings_since(self, since_s: float) -> tuple[Earning, ...]:
+        """What versions earned in stretches that began at a time or later: see `perch.signals.earnings`."""
+        with transaction(self.engine) as connection:
+            return earnings(connection, since_s)
 
     # --- joining ---
 
