@@ -43,6 +43,7 @@ _UNITS = {
     "S": "s",
     "rps": "requests/s",
     "AgeH": "h",
+    "retentionDays": "days",
     "Mb": "MB",
     "harmBudget": "responses",
     "Clicks": "clicks",
@@ -141,6 +142,8 @@ def _bounds(key: str, told: Mapping[str, Any]) -> str:
 
 
 _FORMS = {
+    "userColumn": "an input's name",
+    "storeSecret": "a Secret's name",
     "gateway": "`namespace/name`",
     "hostname": "a DNS name",
     "cpu": "such as `2`, `0.5` or `500m`, as text",

@@ -1,6 +1,7 @@
 """What the objects of a collector say to a cluster."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,8 @@ from perch.adapters.labels.collector_resources import (
 )
 from perch.adapters.traffic.gateway import Route
 from perch.collector import __main__ as collector
+from perch.errors import UsageError
+from perch.settings.schema import Events
 
 COLLECTING = Collecting("ads", "shop", "perch-serving:1", 1800.0, Volume("2Gi", None))
 ROUTE = Route("ads", "shop", "kserve/kserve-ingress-gateway", "ads.shop.perch")
@@ -62,6 +65,30 @@ def test_it_is_run_with_what_the_collector_takes(runs, monkeypatch):
     }
     assert (str(FakeStore.path), FakeStore.window_s) == ("/data/outcomes.sqlite", 1800.0)
     assert {"/data", "/token"} < {one["mountPath"] for one in container["volumeMounts"]}
+
+
+def test_events_are_kept_in_the_postgresql_of_a_secret_whose_password_no_command_shows():
+    collecting = replace(COLLECTING, events=Events(storeSecret="ads-events", retentionDays=90))
+    pod = stateful_set(collecting, DIGEST)["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (url,) = container["env"]
+    assert url["valueFrom"] == {"secretKeyRef": {"name": "ads-events", "key": "url"}}
+    options = collector._parser().parse_args(container["command"][3:])
+    assert (options.store, options.retention_days) == (f"$({url['name']})", 90.0)
+    (folder,) = [one["mountPath"] for one in container["volumeMounts"] if one["name"] == "store"]
+    assert options.store_password_file.parent == Path(folder)
+    (volume,) = [one["secret"] for one in pod["volumes"] if one["name"] == "store"]
+    assert volume["secretName"] == "ads-events"
+    assert [one["path"] for one in volume["items"]] == ["password"]
+
+
+def test_a_password_on_the_command_line_is_refused(tmp_path):
+    (tmp_path / "token").write_text("t")
+    tokens = ["--token-file", str(tmp_path / "token"), "--feedback-token-file", str(tmp_path / "token")]
+    store = ["--store", "postgresql://perch:a-secret@db/events", "--attribution-window-s", "10", "--port", "1"]
+    with pytest.raises(UsageError, match="--store-password-file") as refused:
+        collector.main([*store, *tokens])
+    assert "a-secret" not in str(refused.value)
 
 
 class FakeStore:

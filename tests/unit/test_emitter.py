@@ -1,12 +1,13 @@
 """Events reach the collector, in order, once; a request never waits for that."""
 
 import asyncio
+import time
 
 import httpx
 import msgspec
 import pytest
 
-from perch.serving.emitter import Emitter
+from perch.serving.emitter import Emitter, _patience_s
 from perch.signals.events import Prediction
 
 
@@ -15,10 +16,13 @@ def prediction(i):
 
 
 class FakeCollector:
+    retry_after = None
+
     def __init__(self, *statuses):
         self.statuses = list(statuses)
         self.got = []
         self.tokens = set()
+        self.asked_at = []
 
     def __call__(self, request):
         self.tokens.add(request.headers["authorization"])
@@ -27,7 +31,8 @@ class FakeCollector:
             raise httpx.ConnectError("refused")
         if status == 200:
             self.got += [p.request_id for p in msgspec.json.decode(request.content, type=list[Prediction])]
-        return httpx.Response(status)
+        self.asked_at.append(time.monotonic())
+        return httpx.Response(status, headers={"retry-after": self.retry_after} if self.retry_after else {})
 
 
 def emit(collector, count, capacity=10_000, wait_s=0.0):
@@ -81,3 +86,22 @@ def test_a_batch_that_is_refused_for_good_is_counted_as_dropped():
     collector = FakeCollector(400)
     assert emit(collector, 10) == 10
     assert collector.got == []
+
+
+@pytest.mark.parametrize("status", [429, 503, 507])
+def test_a_collector_that_asks_for_patience_is_left_alone_for_as_long_and_loses_nothing(status):
+    collector = FakeCollector(status)
+    collector.retry_after = "1"
+    assert emit(collector, 100, wait_s=1.6) == 0
+    assert collector.got == ids(100)
+    first, second = collector.asked_at[:2]
+    assert 0.9 < second - first < 1.5
+
+
+@pytest.mark.parametrize("said", ["soon", "-1", "Wed, 21 Oct 2026 07:28:00 GMT", "1e9", ""])
+def test_what_cannot_be_understood_as_patience_is_none(said):
+    assert _patience_s(httpx.Response(429, headers={"retry-after": said})) == 0.0
+
+
+def test_patience_ends():
+    assert _patience_s(httpx.Response(429, headers={"retry-after": "86400"})) == 60.0

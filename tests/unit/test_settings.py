@@ -34,7 +34,7 @@ def test_every_setting_is_spelled_out_as_it_may_be_written():
     text = to_yaml(ModelService())
     for key in ("apiVersion", "latencyP99Ms", "shadowHarmBound", "noDataTimeoutS", "attributionWindowS", "durationS"):
         assert f"{key}:" in text
-    assert "_" not in text
+    assert not [line for line in text.splitlines() if "_" in line.partition(":")[0]]
 
 
 def test_what_is_declared_reaches_the_sections():

@@ -14,6 +14,7 @@ from perch.adapters.registry.port import ModelRegistry
 from perch.adapters.registry.threads import in_registry_thread
 from perch.errors import ModelError, PlatformError
 from perch.local.processes import Child, free_port
+from perch.settings.schema import Events
 
 _READY_TIMEOUT_S = 60.0
 
@@ -39,6 +40,7 @@ class LocalFleet:
         slo_latency_ms: float,
         collector_port: int,
         token_file: Path,
+        events: Events | None = None,
         allow_faults: bool = False,
     ) -> None:
         self._model = model
@@ -47,6 +49,7 @@ class LocalFleet:
         self._slo_latency_ms = slo_latency_ms
         self._collector_port = collector_port
         self._token_file = token_file
+        self._events = events or Events()
         self._allow_faults = allow_faults
         self._servers: dict[int, _Server] = {}
         self._reviving: set[int] = set()
@@ -123,6 +126,8 @@ class LocalFleet:
             *("--slo-latency-ms", str(self._slo_latency_ms)),
             *("--collector", f"http://127.0.0.1:{self._collector_port}"),
             *("--collector-token-file", str(self._token_file)),
+            *("--features-share", str(self._events.features_share)),
+            *(("--user-column", self._events.user_column) if self._events.user_column else ()),
             *(("--allow-faults", "--token-file", str(self._token_file)) if self._allow_faults else ()),
         )
 

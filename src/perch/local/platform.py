@@ -31,6 +31,7 @@ from perch.local.trainings import LocalTrainings
 from perch.rollout.service import Ports, Service
 from perch.rollout.standing import StandingFile
 from perch.settings import ModelService
+from perch.settings.schema import Spec
 from perch.signals.observe import source_name
 
 TICK_S = 1.0
@@ -108,6 +109,7 @@ async def platform(
             slo_latency_ms=spec.slo.latency_p99_ms,
             collector_port=places.collector_port,
             token_file=places.token,
+            events=spec.events,
             allow_faults=allow_faults,
         )
         stack.push_async_callback(fleet.close)
@@ -163,7 +165,7 @@ async def _start_helpers(
     stack: contextlib.AsyncExitStack, declaration: ModelService, places: _Places
 ) -> tuple[Child, Child]:
     """Start the collector and Envoy, wait until both answer, and have `stack` stop them."""
-    command = _collector_command(places, declaration.spec.attribution_window_s)
+    command = _collector_command(places, declaration.spec)
     collector = Child("The outcome collector", command, places.logs / "collector.log")
     stack.push_async_callback(collector.stop)
     envoy.bootstrap(
@@ -181,10 +183,11 @@ async def _start_helpers(
     return collector, proxy
 
 
-def _collector_command(places: _Places, window_s: float) -> list[str]:
+def _collector_command(places: _Places, spec: Spec) -> list[str]:
     return [
         *(sys.executable, "-m", "perch.collector", "--port", str(places.collector_port)),
-        *("--store", str(places.store), "--attribution-window-s", str(window_s)),
+        *("--store", str(places.store), "--attribution-window-s", str(spec.attribution_window_s)),
+        *("--retention-days", str(spec.events.retention_days)),
         *("--token-file", str(places.token), "--feedback-token-file", str(places.feedback_token)),
     ]
 

@@ -120,8 +120,15 @@ class Parts:
         route = Route(name, namespace, spec.cluster.gateway, hostname_of(declaration, namespace))
         self._labels: ClusterLabels | None = None
         if options.outcomes is not None:
-            window_s = spec.attribution_window_s
-            collecting = Collecting(name, namespace, options.image, window_s, options.outcomes, options.pull_secrets)
+            collecting = Collecting(
+                name,
+                namespace,
+                options.image,
+                spec.attribution_window_s,
+                options.outcomes,
+                options.pull_secrets,
+                spec.events,
+            )
             token, may_write = labels_token(options.ledgers, namespace, name), operator.lease.check
             self._labels = ClusterLabels(operator.client, collecting, route, token, owner=owner, may_write=may_write)
         serving = Serving(
@@ -136,6 +143,7 @@ class Parts:
             memory=spec.cluster.memory,
             token_secret=options.token_secret,
             collector_url=self._labels.collector_url if self._labels else None,
+            events=spec.events,
             pull_secrets=options.pull_secrets,
         )
         share = spec.policy.baseline_share

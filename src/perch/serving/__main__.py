@@ -9,6 +9,7 @@ from perch import asgi
 from perch.errors import ModelError, PerchError, UsageError
 from perch.serving.app import Application
 from perch.serving.bento import bento_app
+from perch.serving.context import Context
 from perch.serving.emitter import Emitter
 from perch.serving.faults import FaultSwitch
 from perch.serving.meters import Meters
@@ -41,7 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
     meters = Meters(identity, grid, scorer.schema, profile=profile, mirror_port=options.mirror_port)
     switch = FaultSwitch(score, scorer.schema)
     emitter = Emitter(options.collector, collector_token, meters.drop_events) if collector_token else None
-    predictor = Predictor(identity, switch, meters, emitter.offer if emitter else _ignore)
+    context = Context(scorer.schema, user_column=options.user_column, features_share=options.features_share)
+    predictor = Predictor(identity, switch, meters, emitter.offer if emitter else _ignore, context)
     app = Application(
         identity,
         scorer.schema,
@@ -68,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--slo-latency-ms", type=float, required=True, help="becomes an edge of the latency histogram")
     parser.add_argument("--collector", help="base URL that is told each prediction")
     parser.add_argument("--collector-token-file", type=Path, help="file with the collector's bearer token")
+    parser.add_argument("--user-column", help="input that says who is shown the answer")
+    parser.add_argument("--features-share", type=float, default=0.0, help="share of requests whose inputs are told")
     parser.add_argument("--token-file", type=Path, help="file with the bearer token of /faults")
     parser.add_argument("--allow-faults", action="store_true", help="let /faults be switched; needs --token-file")
     return parser

@@ -1,7 +1,8 @@
 """Tells the collector what was predicted, without ever making a request wait.
 
 Events go into a bounded buffer; when it is full they are dropped and counted. A batch that the collector did not
-acknowledge is sent again: the collector ignores what it knows already, so nothing is counted twice.
+acknowledge is sent again: the collector ignores what it knows already, so nothing is counted twice. One that asks for
+patience, since it is full or has had too much at once, is left alone for as long as it says.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ CAPACITY = 10_000
 _BATCH = 500
 _INTERVAL_S = 0.2
 _TIMEOUT_S = 2.0
+_LONGEST_PAUSE_S = 60.0
 
 
 class Emitter:
@@ -40,6 +42,7 @@ class Emitter:
         self._dropped = dropped
         self._capacity = capacity
         self._buffer: deque[Prediction] = deque()
+        self._pause_s = 0.0
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run())
@@ -62,7 +65,8 @@ class Emitter:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(_INTERVAL_S)
+            await asyncio.sleep(max(_INTERVAL_S, self._pause_s))
+            self._pause_s = 0.0
             while self._buffer and await self._send():
                 pass
 
@@ -73,10 +77,17 @@ class Emitter:
             response = await self._client.post("/v1/predictions", content=msgspec.json.encode(batch))
         except httpx.HTTPError:
             return False
-        if response.status_code >= 500:
+        if response.status_code >= 500 or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            self._pause_s = _patience_s(response)
             return False
         if response.status_code != 200:
             self._dropped(len(batch))
         for _ in batch:
             self._buffer.popleft()
         return True
+
+
+def _patience_s(response: httpx.Response) -> float:
+    """For how long the collector wants to be left alone, in seconds, as far as it says so in seconds."""
+    asked = response.headers.get("retry-after", "")
+    return min(float(asked), _LONGEST_PAUSE_S) if asked.isdecimal() else 0.0

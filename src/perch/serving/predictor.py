@@ -17,10 +17,11 @@ import msgspec
 from perch import asgi
 from perch.asgi import Disconnected, Headers, Receive, Refusal, Scope, Send
 from perch.errors import ModelError
+from perch.serving.context import Context, Told
 from perch.serving.failures import FailureLog
 from perch.serving.faults import FaultSwitch, InjectedError
 from perch.serving.meters import Meter, Meters
-from perch.serving.question import Answer, Identity, Parse
+from perch.serving.question import Answer, Identity, Parse, Question
 from perch.serving.scoring import check
 from perch.signals import names
 from perch.signals.events import Prediction
@@ -30,6 +31,7 @@ BODY_LIMIT_BYTES = 8_000_000
 IN_FLIGHT_LIMIT = 256
 """Requests worked on at a time; more would only wait, and each may hold a body in memory."""
 
+_NOTHING = Told()
 _REQUEST_ID = names.REQUEST_ID_HEADER.encode()
 
 
@@ -41,7 +43,12 @@ class Predictor:
     """Answers the requests for predictions of every protocol."""
 
     def __init__(
-        self, identity: Identity, switch: FaultSwitch, meters: Meters, offer: Callable[[Prediction], None]
+        self,
+        identity: Identity,
+        switch: FaultSwitch,
+        meters: Meters,
+        offer: Callable[[Prediction], None],
+        context: Context | None = None,
     ) -> None:
         """Make a predictor.
 
@@ -50,11 +57,13 @@ class Predictor:
             switch: Scores, with the faults that are switched on.
             meters: Where requests are counted.
             offer: Takes the event of each prediction, at once.
+            context: What events tell beside the score; `None`: nothing.
         """
         self._identity = identity
         self._switch = switch
         self._meters = meters
         self._offer = offer
+        self._context = context
         self._in_flight = 0
         self._thread = ThreadPoolExecutor(1, "model")
         self._failures = FailureLog()
@@ -91,10 +100,24 @@ class Predictor:
         check(probabilities, question.rows)
         answer = question.answer(request_id, probabilities)
         meter.scored(scores)
-        model, version = self._identity.model, self._identity.version
-        score, now_s = probabilities[answer.shown], time.time()
-        self._offer(Prediction(request_id, model, version, meter.arm, now_s, score, question.rows, answer.shown))
+        self._offer(self._event(request_id, meter.arm, question, answer.shown, probabilities[answer.shown]))
         return answer
+
+    def _event(self, request_id: str, arm: str, question: Question, shown: int, score: float) -> Prediction:
+        told = self._context.of(request_id, arm, question.columns, shown) if self._context else _NOTHING
+        return Prediction(
+            request_id,
+            self._identity.model,
+            self._identity.version,
+            arm,
+            time.time(),
+            score,
+            question.rows,
+            shown,
+            user=told.user,
+            features=told.features,
+            slices=told.slices,
+        )
 
     def _judge(self, error: Exception, request_id: str) -> tuple[int, str, str]:
         """Status, outcome and sentence of a request that was not answered."""

@@ -89,6 +89,25 @@ class Cluster(Settings):
 
 
 _Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Events(Settings):
+    """What is kept of predictions and outcomes, where, and for how long."""
+
+    user_column: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = "user_id"
+    """Input that says who was shown the answer; the event has it as the user. Empty, or a model without that input: no
+    user is kept."""
+
+    features_share: _Share = 0.01
+    """Share of the requests whose inputs are kept, as they were received."""
+
+    retention_days: Annotated[float, Field(ge=0, le=3_650)] = 0.0
+    """How long events are kept; at least two attribution windows, which is also what 0 means."""
+
+    store_secret: Annotated[str, StringConstraints(pattern=f"^{_DNS_NAME}$", max_length=253)] | None = None
+    """Secret in the service's namespace with the `url` and the `password` of a PostgreSQL to keep them in. Empty:
+    SQLite on the collector's volume. The local platform uses SQLite."""
+
 _Clicks = Annotated[int, Field(ge=1, le=10**9)]
 _Megabytes = Annotated[float, Field(gt=0, le=100_000)]
 _Gap = Annotated[float, Field(gt=0, le=100)]
@@ -203,6 +222,7 @@ class Spec(Settings):
     policy: Policy = Policy()
     load: LoadTest = LoadTest()
     training: Training = Training()
+    events: Events = Events()
     cluster: Cluster = Cluster()
 
     attribution_window_s: Annotated[float, Field(gt=0, le=30 * 86_400)] = 14_400.0

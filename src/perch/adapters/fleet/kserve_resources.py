@@ -6,7 +6,7 @@ bytes. Pods fit a namespace that enforces the `restricted` Pod Security Standard
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
@@ -22,6 +22,7 @@ from perch.adapters.cluster.objects import (
 from perch.adapters.cluster.restricted import LOCKED_DOWN, POD_SECURITY
 from perch.adapters.labels.collector_resources import PREDICTIONS_KEY, collector_name
 from perch.adapters.registry.port import ModelVersion
+from perch.settings.schema import Events
 
 PORT: Final = 8080
 _MIRROR_TARGET: Final = 8081
@@ -71,6 +72,9 @@ class Serving:
 
     collector_url: str | None = None
     """Who is told each prediction; `None`: nobody."""
+
+    events: Events = field(default_factory=Events)
+    """What is told of each prediction."""
 
     pull_secrets: tuple[str, ...] = ()
     """Secrets by which the image is pulled."""
@@ -187,3 +191,6 @@ def _serve_arguments(serving: Serving, version: ModelVersion) -> Iterator[str]:
         yield from ("--token-file", "/token/token", "--allow-faults")
     if serving.collector_url:
         yield from ("--collector", serving.collector_url, "--collector-token-file", "/collector/token")
+        yield from ("--features-share", f"{serving.events.features_share:g}")
+        if serving.events.user_column:
+            yield from ("--user-column", serving.events.user_column)

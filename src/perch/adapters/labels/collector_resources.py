@@ -6,12 +6,13 @@ image, which its node has anyway.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from perch import asgi
 from perch.adapters.cluster.objects import SERVICE_LABEL, Manifest, labels
 from perch.adapters.cluster.restricted import LOCKED_DOWN, POD_SECURITY
+from perch.settings.schema import Events
 
 PORT: Final = 8090
 
@@ -20,6 +21,8 @@ PREDICTIONS_KEY: Final = "token"
 
 FEEDBACK_KEY: Final = "feedback-token"
 """Of the Secret: what opens it for outcomes, and so the route's `/feedback`."""
+
+_STORE_URL: Final = "PERCH_STORE_URL"
 
 _MOUNTS = [
     {"name": "data", "mountPath": "/data"},
@@ -56,6 +59,9 @@ class Collecting:
     volume: Volume
     pull_secrets: tuple[str, ...] = ()
     """By which the image is pulled."""
+
+    events: Events = field(default_factory=Events)
+    """Where they are kept, and for how long."""
 
     @property
     def name(self) -> str:
@@ -125,7 +131,7 @@ def _pod(collecting: Collecting, labels_digest: str) -> Manifest:
         "prometheus.io/port": str(PORT),
         "prometheus.io/path": "/metrics",
     }
-    container = {
+    container: Manifest = {
         "name": "collector",
         "image": collecting.image,
         "command": list(_command(collecting, labels_digest)),
@@ -137,17 +143,24 @@ def _pod(collecting: Collecting, labels_digest: str) -> Manifest:
         "securityContext": LOCKED_DOWN,
         "volumeMounts": _MOUNTS,
     }
+    volumes: list[Manifest] = [
+        {"name": "data", "persistentVolumeClaim": {"claimName": collecting.name}},
+        {"name": "token", "secret": {"secretName": collecting.name, "defaultMode": 0o440}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+    ]
+    if store := collecting.events.store_secret:
+        url = {"secretKeyRef": {"name": store, "key": "url"}}
+        container["env"] = [{"name": _STORE_URL, "valueFrom": url}]
+        container["volumeMounts"] = [*_MOUNTS, {"name": "store", "mountPath": "/store", "readOnly": True}]
+        password = {"secretName": store, "defaultMode": 0o440, "items": [{"key": "password", "path": "password"}]}
+        volumes.append({"name": "store", "secret": password})
     spec = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": POD_SECURITY,
         "imagePullSecrets": [{"name": secret} for secret in collecting.pull_secrets],
         "containers": [container],
-        "volumes": [
-            {"name": "data", "persistentVolumeClaim": {"claimName": collecting.name}},
-            {"name": "token", "secret": {"secretName": collecting.name, "defaultMode": 0o440}},
-            {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
-        ],
+        "volumes": volumes,
     }
     told = {**_pods(collecting), SERVICE_LABEL: collecting.service}
     return {"metadata": {"labels": told, "annotations": annotations}, "spec": spec}
@@ -155,7 +168,12 @@ def _pod(collecting: Collecting, labels_digest: str) -> Manifest:
 
 def _command(collecting: Collecting, labels_digest: str) -> Iterator[str]:
     yield from ("python", "-m", "perch.collector")
-    yield from ("--host", "0.0.0.0", "--port", str(PORT), "--store", "/data/outcomes.sqlite")  # noqa: S104  in a pod
+    yield from ("--host", "0.0.0.0", "--port", str(PORT))  # noqa: S104  in a pod
+    if collecting.events.store_secret:
+        yield from ("--store", f"$({_STORE_URL})", "--store-password-file", "/store/password")
+    else:
+        yield from ("--store", "/data/outcomes.sqlite")
+    yield from ("--retention-days", f"{collecting.events.retention_days:g}")
     yield from ("--token-file", f"/token/{PREDICTIONS_KEY}", "--feedback-token-file", f"/token/{FEEDBACK_KEY}")
     yield from ("--labels-token-sha256", labels_digest)
     yield from ("--attribution-window-s", f"{collecting.attribution_window_s:g}")

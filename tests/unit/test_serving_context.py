@@ -1,0 +1,75 @@
+"""What the event of an answer tells: the user, the inputs of a sample, the parts of slices; nothing sensitive."""
+
+import msgspec
+import pytest
+
+from perch.serving.context import Context, Told
+from perch.signals.events import Prediction
+from perch.workload.schema import CLICK_LOG, Schema, Slice
+
+SCHEMA = Schema(
+    numeric=("age",),
+    categorical=("user_id", "device"),
+    baseline=("device",),
+    slices=(
+        Slice("age", below=1, name="new_user"),
+        Slice("device"),
+        Slice("group", sensitive=True),
+        Slice("user_id", sensitive=True),
+    ),
+)
+COLUMNS = {"age": [0.5, 3.0, None], "user_id": ["u1", "u1", "u1"], "device": ["phone", "tv", None]}
+
+
+def told(shown=0, arm="stable", request_id="r1", columns=COLUMNS, **options):
+    return Context(SCHEMA, **options).of(request_id, arm, columns, shown)
+
+
+def test_by_default_nobody_is_named_and_no_inputs_are_told():
+    assert (told().user, told().features) == (None, None)
+
+
+def test_the_user_is_what_the_named_input_says():
+    assert told(user_column="user_id").user == "u1"
+    assert told(user_column="no_such_input").user is None
+
+
+@pytest.mark.parametrize("user", [None, "", "u" * 129, "u\0"])
+def test_what_is_no_id_names_nobody_and_spoils_no_event(user):
+    assert told(columns={**COLUMNS, "user_id": [user]}, user_column="user_id").user is None
+
+
+def test_the_row_that_is_shown_is_told_as_it_was_received():
+    assert told(1, features_share=1.0).features == {"age": 3.0, "user_id": "u1", "device": "tv"}
+    assert told(2, features_share=1.0).features == {"age": None, "user_id": "u1", "device": None}
+
+
+def test_a_copy_tells_no_inputs_for_the_live_request_did():
+    assert told(arm="shadow", features_share=1.0).features is None
+
+
+def test_a_share_of_the_requests_tells_its_inputs_and_all_versions_the_same_ones():
+    sampled = [told(request_id=f"r{i}", features_share=0.1).features is not None for i in range(5_000)]
+    assert 0.08 < sum(sampled) / 5_000 < 0.12
+    assert sampled == [
+        told(request_id=f"r{i}", arm="canary", features_share=0.1).features is not None for i in range(5_000)
+    ]
+
+
+def test_slices_are_told_by_their_names_but_no_sensitive_ones():
+    assert told(0).slices == {"new_user": "true", "device": "phone"}
+    assert told(1).slices == {"new_user": "false", "device": "tv"}
+    assert told(2).slices == {"new_user": "false", "device": ""}
+    assert "group" not in Context(CLICK_LOG).of("r", "stable", {n: [None] for n in CLICK_LOG.inputs}, 0).slices
+
+
+def test_a_model_without_slices_tells_of_none():
+    assert Context(Schema(("age",), (), ())).of("r", "stable", {"age": [1.0]}, 0) == Told()
+
+
+def test_what_is_told_can_always_be_read_again():
+    wild = {"age": [1e308], "user_id": ["\0"], "device": ["\0" * 1_000]}
+    context = told(columns=wild, user_column="user_id", features_share=1.0)
+    event = Prediction("r", "ads", "1", "stable", 1.0, 0.1, 1, 0, context.user, context.features, None, context.slices)
+    assert msgspec.json.decode(msgspec.json.encode(event), type=Prediction) == event
+    assert b"u0000" not in msgspec.json.encode(event)
