@@ -5,9 +5,10 @@ import json
 import pytest
 
 from perch.adapters.cluster.kubectl import Kubectl
+from perch.adapters.notify.message import URL
 from perch.errors import PerchError, PlatformError, UsageError
 from perch.workflows.argo import Argo, run_of
-from perch.workflows.telling import NOTIFY, notify, sentence_of
+from perch.workflows.telling import notify, sentence_of
 
 MESSAGE = "main: Error (exit code 10): No candidate is offered, and what serves stays."
 
@@ -98,8 +99,8 @@ def test_the_end_is_told_in_a_sentence_with_the_first_reason(twice):
 
 
 def test_nobody_is_told_where_no_address_is_named(monkeypatch):
-    monkeypatch.delenv(NOTIFY, raising=False)
-    notify("anything")
+    monkeypatch.delenv(URL, raising=False)
+    notify("anything", {})
 
 
 def test_a_workflow_that_never_got_to_a_step_says_why():
@@ -110,7 +111,7 @@ def test_a_workflow_that_never_got_to_a_step_says_why():
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/services/SECRET", "no address: SECRET"])
 def test_who_could_not_be_told_is_said_without_the_address(url, monkeypatch):
-    monkeypatch.setenv(NOTIFY, url)
+    monkeypatch.setenv(URL, url)
     with pytest.raises(PlatformError, match="Nobody was told 'it ended'") as raised:
-        notify("it ended")
+        notify("it ended", {})
     assert "SECRET" not in str(raised.value)

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -23,6 +23,8 @@ import psutil
 import uvicorn
 from starlette.applications import Starlette
 
+from perch.adapters.notify.message import Address
+from perch.adapters.notify.webhook import Webhook
 from perch.errors import PerchError, PlatformError
 from perch.local.control import control_app
 from perch.local.platform import platform
@@ -106,7 +108,7 @@ async def run(declaration_file: Path, folder: Path, *, allow_faults: bool, mlflo
                 port=declaration.spec.port,
                 allow_faults=allow_faults,
                 retraining=partial(retraining, declaration_file, folder),
-                notify=_say,
+                notify=_telling(stack, declaration.name),
             )
         )
         control_port = await stack.enter_async_context(_answering(control_app(running, time.time)))
@@ -165,6 +167,20 @@ def _mlflow_command(folder: Path, port: int) -> list[str]:
         *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", store_uri(folder), "--serve-artifacts"),
     ]
+
+
+def _telling(stack: contextlib.AsyncExitStack, service: str) -> Callable[[str], None]:
+    """Tells a sentence to the log, and to the webhook that the environment names, if it names one."""
+    address = Address.from_environment()
+    if address is None:
+        return _say
+    webhook = stack.enter_context(Webhook(address))
+
+    def tell(sentence: str) -> None:
+        _say(sentence)
+        webhook.tell(sentence, {"service": service})
+
+    return tell
 
 
 def _say(sentence: str) -> None:

@@ -1,17 +1,12 @@
-"""How a workflow's end is told: a sentence, posted to a webhook as `{"text": ...}`, as Slack and its like want it."""
+"""How a workflow's end is told: a sentence, posted to a webhook."""
 
 import json
-import os
-from typing import Any, Final
+import time
+from collections.abc import Mapping
+from typing import Any
 
-import httpx
-
-from perch.errors import PlatformError
-
-NOTIFY: Final = "PERCH_NOTIFY_URL"
-"""Variable with the webhook's address; nobody is told without it."""
-
-_TIMEOUT_S: Final = 10.0
+from perch.adapters.notify.message import Address
+from perch.adapters.notify.webhook import post
 
 
 def sentence_of(name: str, status: str, failures: str) -> str:
@@ -31,14 +26,12 @@ def sentence_of(name: str, status: str, failures: str) -> str:
     return f"{name} has failed: {said}"
 
 
-def notify(sentence: str) -> None:
-    """Post a sentence; raises `PlatformError` when the webhook does not take it."""
-    url = os.environ.get(NOTIFY)
-    if not url:
-        return
-    try:
-        answer = httpx.post(url, json={"text": sentence}, timeout=_TIMEOUT_S)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:  # neither is quoted: who knows the address may post, too
-        raise PlatformError(f"Nobody was told {sentence!r}: the webhook fails with {type(error).__name__}.") from None
-    if answer.is_error:
-        raise PlatformError(f"Nobody was told {sentence!r}: the webhook answers {answer.status_code}.")
+def notify(sentence: str, about: Mapping[str, str]) -> None:
+    """Post a sentence, to the address that the environment names, if it names one.
+
+    Raises:
+        PlatformError: the webhook does not take it.
+    """
+    address = Address.from_environment()
+    if address is not None:
+        post(address, sentence, about, time.time())

@@ -21,7 +21,7 @@ def farewell(
     """Say how the workflow ended, to the address that the environment names, if it names one."""
     sentence = sentence_of(name, status, failures)
     today = datetime.now(UTC).date()
-    for deed in (lambda: notify(sentence), lambda: clear(namespace, today)):
+    for deed in (lambda: notify(sentence, {"workflow": name, "namespace": namespace}), lambda: clear(namespace, today)):
         try:
             deed()
         except PlatformError as error:  # a workflow is as good as its steps, whoever could not be told of it

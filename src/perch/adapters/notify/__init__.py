@@ -1,0 +1,1 @@
+"""Tells people, wherever they want to hear of it."""
