@@ -57,12 +57,14 @@ def test_it_is_run_with_what_the_collector_takes(runs, monkeypatch):
     assert container["command"][:3] == ["python", "-m", "perch.collector"]
     collector.main(container["command"][3:])
     assert started["listens"] == ("0.0.0.0", 8090)
-    assert started["app"]._digests == {
+    assert started["app"]._digests.items() >= {
         "/v1/predictions": asgi.digest("/token/token"),
         "/v1/outcomes": asgi.digest("/token/feedback-token"),
         "/v1/labels": DIGEST,
         "/v1/matured": DIGEST,
-    }
+        "/v1/forget": "",
+        "/v1/attributes": "",
+    }.items()
     assert (str(FakeStore.path), FakeStore.window_s) == ("/data/outcomes.sqlite", 1800.0)
     assert {"/data", "/token"} < {one["mountPath"] for one in container["volumeMounts"]}
 
@@ -121,8 +123,8 @@ def test_the_image_of_a_private_registry_can_be_pulled():
 
 def test_each_secret_has_tokens_of_its_own():
     one, other = secret(COLLECTING)["stringData"], secret(COLLECTING)["stringData"]
-    assert one.keys() == {"token", "feedback-token"}
-    assert len({*one.values(), *other.values()}) == 4
+    assert one.keys() == {"token", "feedback-token", "control-token", "attributes-token"}
+    assert len({*one.values(), *other.values()}) == 8
 
 
 def test_the_service_leads_to_the_pod(runs):

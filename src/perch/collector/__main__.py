@@ -25,7 +25,14 @@ def main(arguments: list[str] | None = None) -> None:
     password = None if options.store_password_file is None else asgi.read_token(options.store_password_file)
     window_s, retention_s = options.attribution_window_s, options.retention_days * 86_400
     with EventStore(options.store, window_s, retention_s=retention_s, password=password) as store:
-        app = Collector(store, token, feedback_token, options.labels_token_sha256)
+        app = Collector(
+            store,
+            token,
+            feedback_token,
+            options.labels_token_sha256,
+            control_token=_optional(options.control_token_file),
+            attributes_token=_optional(options.attributes_token_file),
+        )
         asgi.run(app, options.host, options.port, name="The collector")
 
 
@@ -39,6 +46,12 @@ def _parser() -> argparse.ArgumentParser:
         "--token-file", type=Path, required=True, help="file with the bearer token of predictions and labels"
     )
     parser.add_argument("--feedback-token-file", type=Path, required=True, help="file with that of outcomes")
+    parser.add_argument(
+        "--control-token-file", type=Path, help="file with that of exports and deletion; missing: nobody may"
+    )
+    parser.add_argument(
+        "--attributes-token-file", type=Path, help="file with that of sensitive attributes; missing: none are taken"
+    )
     parser.add_argument("--labels-token-sha256", help="digest of the token of labels, where that is another one")
     parser.add_argument(
         "--attribution-window-s", type=float, required=True, help="longest time to an outcome that counts"
@@ -47,6 +60,11 @@ def _parser() -> argparse.ArgumentParser:
         "--retention-days", type=float, default=0.0, help="how long events are kept; at least two windows"
     )
     return parser
+
+
+def _optional(path: Path | None) -> str | None:
+    """A token that may be missing: the Secret of an older Perch lacks it, and its collector must go on."""
+    return asgi.read_token(path) if path is not None and path.exists() else None
 
 
 def _check_no_password(store: str) -> None:

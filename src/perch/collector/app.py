@@ -19,13 +19,15 @@ import msgspec
 from perch import asgi
 from perch.adapters.events.engine import StoreError, StoreFullError
 from perch.adapters.events.parking import Parked
+from perch.adapters.events.people import Attribute
+from perch.adapters.events.reading import Span
 from perch.adapters.events.store import EventStore
 from perch.asgi import Disconnected, Headers, Receive, Refusal, Scope, Send
-from perch.collector.intake import Intake, readable
+from perch.collector.intake import NUL, UNREADABLE, Intake, readable
 from perch.collector.limit import Limit, TooManyError
 from perch.collector.page import render
 from perch.signals import exposition
-from perch.signals.events import Outcome, Prediction
+from perch.signals.events import Outcome, Prediction, TimeS, UserId
 from perch.signals.labels import Comparison, Cursor
 
 BODY_LIMIT_BYTES: Final = 8_000_000
@@ -68,12 +70,36 @@ class _EarningsQuery(msgspec.Struct, forbid_unknown_fields=True):
     since_s: _TimeS
 
 
+class _Export(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /v1/exports`."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
+    since_s: TimeS
+    until_s: TimeS
+
+
+class _Forget(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /v1/forget`."""
+
+    user: UserId
+
+
+_attributes = msgspec.json.Decoder(list[Attribute])
+_export = msgspec.json.Decoder(_Export)
+_forget = msgspec.json.Decoder(_Forget)
+
+_CONTROL: Final = ("/v1/events", "/v1/exports", "/v1/forget")
+_CLOSED: Final = ""  # no token has this digest
+
+
 class Collector:
     """The ASGI application over one store.
 
     `POST /v1/predictions` and `POST /v1/outcomes` take JSON lists and need a token each: who shows the winners and
     knows the clicks is not who may say what was predicted. `GET /v1/labels` needs that of predictions, or one of its
-    own, and so does `GET /v1/matured`. `GET /v1/summary`, `/metrics` and `/healthz` only read counts and need none.
+    own, and so does `GET /v1/matured`. What a person asks, `GET /v1/events`, `POST /v1/exports` and `POST /v1/forget`,
+    needs the control token; `POST /v1/attributes`, of sensitive attributes, one of its own. `GET /v1/summary`,
+    `/metrics` and `/healthz` only read counts and need none.
     """
 
     def __init__(
@@ -83,6 +109,8 @@ class Collector:
         feedback_token: str,
         labels_digest: str | None = None,
         *,
+        control_token: str | None = None,
+        attributes_token: str | None = None,
         limit: Limit | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -93,6 +121,8 @@ class Collector:
             token: The bearer token of predictions.
             feedback_token: The bearer token of outcomes.
             labels_digest: Digest of the bearer token of labels, see `asgi.digest`; `None`: it is that of predictions.
+            control_token: The bearer token of what a person asks; `None`: nobody may.
+            attributes_token: The bearer token of sensitive attributes; `None`: they are not taken.
             limit: What each client may send.
             clock: Seconds since the epoch, by which the times of events are judged.
         """
@@ -105,6 +135,8 @@ class Collector:
             "/v1/predictions": asgi.digest(token),
             "/v1/outcomes": asgi.digest(feedback_token),
             **dict.fromkeys(("/v1/labels", "/v1/matured"), labels_digest or asgi.digest(token)),
+            **dict.fromkeys(_CONTROL, asgi.digest(control_token) if control_token else _CLOSED),
+            "/v1/attributes": asgi.digest(attributes_token) if attributes_token else _CLOSED,
         }
         self._thread = ThreadPoolExecutor(1, "events")
         self._in_flight = 0
@@ -114,6 +146,10 @@ class Collector:
             ("GET", "/v1/labels"): self._labels,
             ("GET", "/v1/matured"): self._matured,
             ("GET", "/v1/earnings"): self._earnings,
+            ("POST", "/v1/attributes"): self._add_attributes,
+            ("GET", "/v1/events"): self._events,
+            ("POST", "/v1/exports"): self._note_export,
+            ("POST", "/v1/forget"): self._forget,
             ("GET", "/v1/summary"): self._summary,
             ("GET", "/metrics"): self._metrics,
             ("GET", "/healthz"): self._healthy,
@@ -146,8 +182,7 @@ class Collector:
             known = ", ".join(" ".join(route) for route in self._routes)
             raise Refusal(404, f"There is no {scope['method']} {scope['path']} here; there are {known}.")
         headers: Headers = dict(scope["headers"])
-        if digest := self._digests.get(scope["path"]):
-            asgi.require_digest(headers, digest)
+        self._check_token(scope["path"], headers)
         if scope["method"] == "GET":
             return await handler(scope["query_string"])
         client = (scope["path"], (scope.get("client") or ("",))[0])
@@ -157,6 +192,13 @@ class Collector:
         body = await asgi.read_body(receive, headers, BODY_LIMIT_BYTES)
         self._limit.charge(client, len(body))
         return await handler(body)
+
+    def _check_token(self, path: str, headers: Headers) -> None:
+        digest = self._digests.get(path)
+        if digest == _CLOSED:
+            raise Refusal(403, f"{path} is closed: this collector was started without a token for it.")
+        if digest is not None:
+            asgi.require_digest(headers, digest)
 
     # --- routes ---
 
@@ -188,6 +230,24 @@ class Collector:
     async def _earnings(self, query: bytes) -> _Answer:
         asked = _read_query(query, _EarningsQuery, "since_s")
         return _json(await self._in_thread(lambda: self._store.earnings_since(asked.since_s)))
+
+    async def _add_attributes(self, body: bytes) -> _Answer:
+        attributes = _read_body(body, _attributes, "a JSON list of attributes, each with user, name and value")
+        await self._in_thread(lambda: self._store.keep_attributes(attributes))
+        return _json({"accepted": len(attributes)})
+
+    async def _events(self, query: bytes) -> _Answer:
+        span = _read_query(query, Span, "since_s, until_s and after_id")
+        return _json(await self._in_thread(lambda: self._store.kept(span)))
+
+    async def _note_export(self, body: bytes) -> _Answer:
+        export = _read_body(body, _export, "an object with name, since_s and until_s")
+        await self._in_thread(lambda: self._store.note_export(export.name, export.since_s, export.until_s))
+        return _json({})
+
+    async def _forget(self, body: bytes) -> _Answer:
+        asked = _read_body(body, _forget, "an object with the user")
+        return _json(await self._in_thread(lambda: self._store.forget(asked.user)))
 
     async def _summary(self, _: bytes) -> _Answer:
         return _json(await self._in_thread(self._store.summary))
@@ -241,9 +301,20 @@ def _json(value: object) -> _Answer:
     return msgspec.json.encode(value), asgi.JSON
 
 
+def _read_body(body: bytes, decoder: "msgspec.json.Decoder[_T]", takes: str) -> _T:
+    """A body, of which nothing is quoted in the refusal: it may be sensitive."""
+    try:
+        value = decoder.decode(body)
+    except UNREADABLE:
+        value = None
+    if value is None or NUL in body:
+        raise Refusal(400, f"The body is not {takes}.")
+    return value
+
+
 def _read_query(query: bytes, kind: type[_T], takes: str) -> _T:
     try:
         parameters = dict(parse_qsl(query.decode(), keep_blank_values=True))
         return msgspec.convert(parameters, kind, strict=False)
     except (UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise Refusal(400, f"The query asks for no labels: {error}. It takes {takes}.") from None
+        raise Refusal(400, f"The query cannot be meant: {error}. It takes {takes}.") from None

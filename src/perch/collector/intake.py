@@ -17,9 +17,9 @@ AHEAD_S: Final = 300.0
 
 LEAST_BEHIND_S: Final = 86_400.0
 
-_NUL: Final = rb"\u0000"  # PostgreSQL has no place for it
+NUL: Final = rb"\u0000"  # PostgreSQL has no place for it
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _Event = TypeVar("_Event", Prediction, Outcome)
 
@@ -66,16 +66,16 @@ class Intake(Generic[_Event]):
         """
         try:
             events = self._batch.decode(body)
-        except _UNREADABLE:
+        except UNREADABLE:
             return self._one_by_one(body, now_s)
-        if _NUL in body or any(self._reason(one, now_s) for one in events):
+        if NUL in body or any(self._reason(one, now_s) for one in events):
             return self._one_by_one(body, now_s)
         return Taken(events, [], [])
 
     def _one_by_one(self, body: bytes, now_s: float) -> Taken[_Event]:
         try:
             items = _items.decode(body)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise Refusal(400, f"The body is no JSON list of {self._name.lower()}s: {error}.") from None
         taken: Taken[_Event] = Taken([], [], [])
         for number, item in enumerate(items):
@@ -84,12 +84,12 @@ class Intake(Generic[_Event]):
 
     def _take(self, name: str, item: bytes, now_s: float, taken: Taken[_Event]) -> None:
         try:
-            if _NUL in item:
+            if NUL in item:
                 raise msgspec.ValidationError("it holds the character U+0000")
             event = self._one.decode(item)
             reason = self._reason(event, now_s)
             complaint = f"{name}: {_COMPLAINTS[reason]}." if reason else ""
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             event, reason = None, "format" if _is_later(item) else "malformed"
             complaint = f"{name}: {error}."
         if event is not None and not reason:
@@ -122,5 +122,5 @@ def readable(raw: bytes) -> str:
 def _is_later(item: bytes) -> bool:
     try:
         return _format.decode(item).format != FORMAT
-    except _UNREADABLE:
+    except UNREADABLE:
         return False

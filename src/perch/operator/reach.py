@@ -17,9 +17,11 @@ from urllib.parse import urlsplit
 
 from perch.adapters.cluster.kubectl import Kubectl, Manifest, MissingError
 from perch.adapters.cluster.objects import SERVICE_LABEL, VERSION_LABEL
+from perch.adapters.events.client import EventsClient
 from perch.adapters.fleet.kserve_resources import PORT
 from perch.adapters.fleet.switch import RemoteSwitch
-from perch.adapters.labels.collector_resources import FEEDBACK_KEY, collector_name
+from perch.adapters.labels.collector_resources import CONTROL_KEY, FEEDBACK_KEY, collector_name
+from perch.adapters.labels.collector_resources import PORT as COLLECTOR_PORT
 from perch.adapters.registry.mlflow import MlflowRegistry
 from perch.errors import PlatformError, UsageError
 from perch.operator.snapshot import Snapshot
@@ -124,6 +126,30 @@ def feedback_token(kubectl: Kubectl, service: str) -> str | None:
         return _token(kubectl, collector_name(service), FEEDBACK_KEY)
     except MissingError:
         return None
+
+
+@contextmanager
+def events(kubectl: Kubectl, service: str) -> Iterator[EventsClient]:
+    """A service's collector, for as long, opened for exports and deletion.
+
+    Raises:
+        PlatformError: nobody collects events there, or there is no way to the collector.
+    """
+    name = collector_name(service)
+    try:
+        token = _token(kubectl, name, CONTROL_KEY)
+    except MissingError:
+        raise PlatformError(f"Nobody collects events of {service}, so there are none.") from None
+    except KeyError:
+        raise PlatformError(
+            f"The Secret {name} is of an older Perch and has no {CONTROL_KEY}. Add one to its stringData, with "
+            f"kubectl edit secret {name}, and restart the collector."
+        ) from None
+    with (
+        kubectl.forward(f"svc/{name}", COLLECTOR_PORT, namespace=kubectl.namespace) as near,
+        EventsClient(near, token) as client,
+    ):
+        yield client
 
 
 def operator_pod(kubectl: Kubectl) -> Manifest:

@@ -108,6 +108,7 @@ class Events(Settings):
     """Secret in the service's namespace with the `url` and the `password` of a PostgreSQL to keep them in. Empty:
     SQLite on the collector's volume. The local platform uses SQLite."""
 
+
 _Clicks = Annotated[int, Field(ge=1, le=10**9)]
 _Megabytes = Annotated[float, Field(gt=0, le=100_000)]
 _Gap = Annotated[float, Field(gt=0, le=100)]

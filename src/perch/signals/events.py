@@ -26,8 +26,8 @@ TimeS: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]  # no infin
 Amount: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
-_Column = Annotated[str, msgspec.Meta(max_length=200)]
-_Category = Annotated[str, msgspec.Meta(max_length=1_000)]
+Column = Annotated[str, msgspec.Meta(max_length=200)]
+Category = Annotated[str, msgspec.Meta(max_length=1_000)]
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -53,13 +53,13 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     user: UserId | None = None
     """Who was shown it, by an opaque id, where the request says."""
 
-    features: Annotated[Mapping[_Column, float | _Category | None], msgspec.Meta(max_length=500)] | None = None
+    features: Annotated[Mapping[Column, float | Category | None], msgspec.Meta(max_length=500)] | None = None
     """The shown row as it was received; of a sample of the requests."""
 
-    attributions: Annotated[Mapping[_Column, Amount], msgspec.Meta(max_length=500)] | None = None
+    attributions: Annotated[Mapping[Column, Amount], msgspec.Meta(max_length=500)] | None = None
     """What each feature added to the score's log-odds; of a sample of the requests."""
 
-    slices: Annotated[Mapping[_Column, _Category], msgspec.Meta(max_length=20)] | None = None
+    slices: Annotated[Mapping[Column, Category], msgspec.Meta(max_length=20)] | None = None
     """The part of each slice that the shown row belongs to."""
 
     format: int = FORMAT
@@ -88,3 +88,11 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What it cost to have the label, in the market's currency."""
 
     format: int = FORMAT
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """An event as the store has it."""
+
+    prediction: Prediction
+    outcomes: list[Outcome]
+    """Those that joined, at most one of each source."""

@@ -107,3 +107,13 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 def _is_full(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) == _DISK_FULL or "disk is full" in str(error.orig)
+
+
+def scrub(engine: Engine) -> None:
+    """Have what was deleted leave SQLite's log, too: in the file itself it was overwritten when it was deleted."""
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()

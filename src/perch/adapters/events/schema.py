@@ -64,6 +64,12 @@ predictions = Table(
     Column("user_id", Text),
     Column("slices", Text),  # JSON
     Index("by_time", "time_s", "shadow", "arm", "version"),
+    Index(
+        "by_user",
+        "user_id",
+        sqlite_where=text("user_id IS NOT NULL"),
+        postgresql_where=text("user_id IS NOT NULL"),
+    ),
     sqlite_with_rowid=False,
 )
 
@@ -235,13 +241,15 @@ _STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1}
 
 def _give_attributes_away(connection: Connection) -> None:
     """In PostgreSQL the sensitive attributes belong to a role of their own, where there is one that we may take."""
-    if has_attributes_role(connection):
+    if connection.dialect.name == "postgresql" and connection.scalar(_MAY_TAKE, {"role": ATTRIBUTES_ROLE}):
         connection.exec_driver_sql(f"ALTER TABLE attributes OWNER TO {ATTRIBUTES_ROLE}")
 
 
-def has_attributes_role(connection: Connection) -> bool:
-    """Whether sensitive attributes are reached by a role of their own."""
-    if connection.dialect.name != "postgresql":
-        return False
-    member = "SELECT count(*) FROM pg_roles WHERE rolname = :role AND pg_has_role(current_user, oid, 'MEMBER')"
-    return bool(connection.scalar(text(member), {"role": ATTRIBUTES_ROLE}))
+def take_attributes_role(connection: Connection) -> None:
+    """For the rest of the transaction be the role that the sensitive attributes belong to, where they do."""
+    if connection.dialect.name == "postgresql" and connection.scalar(_OWNS, {"role": ATTRIBUTES_ROLE}):
+        connection.exec_driver_sql(f"SET LOCAL ROLE {ATTRIBUTES_ROLE}")
+
+
+_MAY_TAKE = text("SELECT count(*) FROM pg_roles WHERE rolname = :role AND pg_has_role(current_user, oid, 'MEMBER')")
+_OWNS = text("SELECT count(*) FROM pg_tables WHERE tablename = 'attributes' AND tableowner = :role")

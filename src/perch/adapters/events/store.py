@@ -20,16 +20,18 @@ from sqlalchemy import Connection, Text, bindparam, text
 
 from perch.adapters.events import schema
 from perch.adapters.events.earnings import add_earnings, earnings
-from perch.adapters.events.engine import StoreError, open_engine, transaction
+from perch.adapters.events.engine import StoreError, open_engine, scrub, transaction
 from perch.adapters.events.labels import arrivals
 from perch.adapters.events.matured import matured_since
 from perch.adapters.events.parking import Parked, park
+from perch.adapters.events.people import Attribute, Forgotten, forget, keep_attributes
 from perch.adapters.events.quality import quality, sum_up
+from perch.adapters.events.reading import Span, kept
 from perch.adapters.events.retention import forget_older
-from perch.adapters.events.writing import add_up, advance, batches, insert_new
+from perch.adapters.events.writing import add_up, advance, batches, insert_new, put
 from perch.errors import PlatformError
 from perch.signals.earnings import Earning
-from perch.signals.events import CLICK, SHADOW, Outcome, Prediction
+from perch.signals.events import CLICK, SHADOW, Kept, Outcome, Prediction
 from perch.signals.labels import Arrivals, Comparison, Cursor
 from perch.signals.matured import MaturedSince
 from perch.signals.summary import Summary, Tally
@@ -183,6 +185,31 @@ class EventStore:
         """What versions earned in stretches that began at a time or later: see `perch.signals.earnings`."""
         with transaction(self.engine) as connection:
             return earnings(connection, since_s)
+
+    def kept(self, span: Span) -> list[Kept]:
+        """The first events of a span, with the outcomes that joined; none: there are no more."""
+        with transaction(self.engine) as connection:
+            return kept(connection, span)
+
+    # --- people ---
+
+    def keep_attributes(self, attributes: Sequence[Attribute]) -> None:
+        """Keep sensitive attributes of users."""
+        with transaction(self.engine) as connection:
+            keep_attributes(connection, attributes)
+
+    def note_export(self, name: str, since_s: float, until_s: float) -> None:
+        """Remember that events of a span were written to a file."""
+        row = {"name": name, "since_s": since_s, "until_s": until_s, "made_s": self._clock()}
+        with transaction(self.engine) as connection:
+            put(connection, schema.exports, [row])
+
+    def forget(self, user: str) -> Forgotten:
+        """Delete all rows of a user; in SQLite they are gone from the file's bytes. Counts stay."""
+        with transaction(self.engine) as connection:
+            forgotten = forget(connection, user)
+        scrub(self.engine)
+        return forgotten
 
     # --- joining ---
 

@@ -22,6 +22,12 @@ PREDICTIONS_KEY: Final = "token"
 FEEDBACK_KEY: Final = "feedback-token"
 """Of the Secret: what opens it for outcomes, and so the route's `/feedback`."""
 
+CONTROL_KEY: Final = "control-token"
+"""Of the Secret: what opens it for exports and deletion."""
+
+ATTRIBUTES_KEY: Final = "attributes-token"
+"""Of the Secret: what opens it for sensitive attributes of users."""
+
 _STORE_URL: Final = "PERCH_STORE_URL"
 
 _MOUNTS = [
@@ -80,8 +86,10 @@ def collector_name(service: str) -> str:
 
 
 def secret(collecting: Collecting) -> Manifest:
-    """Random tokens: for predictions, which the serving pods mount, and for outcomes, which applications are given."""
-    tokens = {PREDICTIONS_KEY: asgi.new_token(), FEEDBACK_KEY: asgi.new_token()}
+    """Random tokens: for predictions, which the serving pods mount; for outcomes, which applications are given; for
+    what a person asks; and for sensitive attributes.
+    """
+    tokens = {key: asgi.new_token() for key in (PREDICTIONS_KEY, FEEDBACK_KEY, CONTROL_KEY, ATTRIBUTES_KEY)}
     return {**_object(collecting, "v1", "Secret"), "type": "Opaque", "stringData": tokens}
 
 
@@ -175,5 +183,6 @@ def _command(collecting: Collecting, labels_digest: str) -> Iterator[str]:
         yield from ("--store", "/data/outcomes.sqlite")
     yield from ("--retention-days", f"{collecting.events.retention_days:g}")
     yield from ("--token-file", f"/token/{PREDICTIONS_KEY}", "--feedback-token-file", f"/token/{FEEDBACK_KEY}")
+    yield from ("--control-token-file", f"/token/{CONTROL_KEY}", "--attributes-token-file", f"/token/{ATTRIBUTES_KEY}")
     yield from ("--labels-token-sha256", labels_digest)
     yield from ("--attribution-window-s", f"{collecting.attribution_window_s:g}")
