@@ -124,7 +124,8 @@ def test_two_trainings_at_once_register_once_each_though_a_step_is_killed(declar
     assert len({version.digest for version in versions}) == 4
     assert len({version.tags["workflow"] for version in versions}) == 2
     declare(seed=1)
-    assert "↺" in person.says("workflow", "run", "train", timeout_s=TRAINING_S), "the log is taken again"
+    again = person.says("workflow", "run", "train", timeout_s=TRAINING_S)
+    assert "↺" in again, again
     assert [version.digest for version in models.versions(person.service)] == [one.digest for one in versions]
 
 

@@ -50,14 +50,15 @@ def test_nodes_are_called_as_the_local_runner_calls_its_steps():
         workflow(
             "Succeeded",
             node("declare(0)"),
-            node("ingest(0)", memoizationStatus={"hit": True}),
+            node("log", type="DAG", memoizationStatus={"hit": True}),
+            node("prepared", type="DAG"),
             node("candidates(0:lightgbm).fit(1)"),
             node("offer(0)", outputs=offered),
             {"name": "ads-train-x1", "type": "DAG", "phase": "Succeeded"},
         )
     )
-    assert list(told.nodes) == ["declare", "ingest", "candidates(lightgbm).fit", "offer"]
-    assert told.nodes["ingest"].phase == "Remembered"
+    assert list(told.nodes) == ["declare", "log", "candidates(lightgbm).fit", "offer"]
+    assert told.nodes["log"].phase == "Remembered"
     assert told.nodes["declare"].seconds == 7
     assert told.nodes["offer"].parameters == {"version": "2"}
 

@@ -70,7 +70,7 @@ class Argo:
 
 
 def run_of(found: Manifest) -> Run:
-    """How a Workflow object stands: its pods, as the local runner calls its steps."""
+    """How a Workflow object stands: its pods, as the local runner calls its steps, and the DAGs that it remembers."""
     status = found.get("status", {})
     run = Run(
         name=found["metadata"]["name"],
@@ -79,8 +79,8 @@ def run_of(found: Manifest) -> Run:
         phase=status.get("phase", "Pending"),
         message=status.get("message", ""),
     )
-    pods = [node for node in status.get("nodes", {}).values() if node["type"] == "Pod"]
-    for node in sorted(pods, key=lambda one: one.get("startedAt") or "~"):  # what waits for a place comes last
+    told = [node for node in status.get("nodes", {}).values() if node["type"] == "Pod" or _is_remembered(node)]
+    for node in sorted(told, key=lambda one: one.get("startedAt") or "~"):  # what waits for a place comes last
         step = _node(run.name, node)
         run.nodes[step.name] = step
     return run
@@ -92,11 +92,15 @@ def _node(workflow: str, found: Mapping[str, Any]) -> Node:
     outputs = found.get("outputs", {}).get("parameters", ())
     return Node(
         name=_ITEM.sub(r"(\1)", name) or workflow,
-        phase="Remembered" if found.get("memoizationStatus", {}).get("hit") else found["phase"],
+        phase="Remembered" if _is_remembered(found) else found["phase"],
         message=found.get("message", ""),
         seconds=0.0 if began is None else (ended or time.time()) - began,
         parameters={one["name"]: one.get("value", "") for one in outputs},
     )
+
+
+def _is_remembered(node: Mapping[str, Any]) -> bool:
+    return bool(node.get("memoizationStatus", {}).get("hit"))
 
 
 def _time_s(text: str | None) -> float | None:

@@ -182,7 +182,7 @@ def _scheduler() -> Container:
         daemon=True,
         readiness_probe=m.Probe(tcp_socket=m.TCPSocketAction(port=m.IntOrString(root=_SCHEDULER_PORT))),
         active_deadline_seconds=_DEADLINE_S,
-        **pod("100m", "512Mi"),
+        **pod("50m", "512Mi"),
     )
 
 
@@ -200,7 +200,7 @@ def _worker() -> Container:
         inputs=[Parameter(name="address"), Artifact(name="log", path="/perch/inputs/log")],
         daemon=True,
         active_deadline_seconds=_DEADLINE_S,
-        **pod("500m", f"{_WORKER_MEMORY}Mi"),
+        **pod("250m", f"{_WORKER_MEMORY}Mi"),
     )
 
 

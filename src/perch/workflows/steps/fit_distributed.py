@@ -12,7 +12,7 @@ from perch.workflows.step import incoming, outgoing, step
 from perch.workload.package import write_package
 
 
-@step(memory=None, deadline_s=6 * 3_600)
+@step(cpu="100m", memory=None, deadline_s=6 * 3_600)
 def fit_distributed(
     *,
     declaration: Annotated[str, Parameter(name="declaration")],
