@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -10,7 +11,9 @@ from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
 from perch.core.codec import loads
 from perch.core.freshness_types import State
+from perch.core.inputs import State as Inputs
 from perch.core.types import Command
+from perch.drift.store import Remembered as Drift
 from perch.errors import RolloutError
 from perch.freshness.store import Remembered
 from perch.local.control import control_app
@@ -29,6 +32,7 @@ class Running:
     fleet: object
     declaration: ModelService
     freshness: object = None
+    drift: object = None
     token: str = TOKEN
     alerts_token: str = ALERTS_TOKEN
     route_url: str = "http://127.0.0.1:8080"
@@ -232,6 +236,12 @@ def watched(world, ask):
 def test_how_fresh_the_model_is_goes_over_the_wire_without_loss(ask, watched):
     watched.remembered = Remembered(State(version=3, lost_clicks=0.1 + 0.2), 1.5, 2.5, "ads-retrain-1")
     assert loads(Remembered, ask("GET", "/freshness").text) == watched.remembered
+
+
+def test_how_inputs_stand_goes_over_the_wire_without_loss(ask):
+    remembered = Drift(Inputs(champion=3, looked_s=1.5), "Inputs moved.")
+    ask.platform.drift = SimpleNamespace(remembered=remembered)
+    assert loads(Drift, ask("GET", "/drift").text) == remembered
 
 
 def test_a_person_may_ask_for_a_run_and_is_told_what_was_decided(ask, watched):

@@ -121,6 +121,13 @@ def test_scores_that_drift_are_told_apart_from_inputs():
     assert score_drift(after(CALM)) is None
 
 
+def test_a_canary_may_answer_other_scores():
+    canary = replace(TWICE[0], feature="_score", natural=-0.001)
+    state = after((*CALM, canary), (*CALM, canary), canary=2)
+    assert state.readings["champion _score"].psi > state.readings["champion _score"].limit
+    assert not any(reading.drifts for reading in state.readings.values())
+
+
 def test_another_champion_is_seen_for_the_first_time_and_another_canary_only_itself():
     canary = replace(TWICE[0], natural=-0.001)
     state = after((*TWICE, canary), (*TWICE, canary), canary=2)

@@ -72,7 +72,7 @@ class Freshness:
 
 class Parts:
     def __init__(self, site):
-        self.freshness = site.freshness
+        self.freshness, self.drift = site.freshness, site.drift
         self.service, self.store = site.service, site.store()
         self.service.store = self.store
         self.lost, self.renewed, self.is_closed = site.lost, None, False
@@ -122,7 +122,7 @@ class Site:
         self.cluster.put("modelservices", {"metadata": {"name": "ads"}, "spec": SPEC})
         self.lease = SimpleNamespace(held=True, is_kept=self._is_kept)
         self.other_lives, self.claims = False, {}
-        self.freshness, self.watches = Freshness(), {}
+        self.freshness, self.drift, self.watches = Freshness(), Freshness(), {}
         self.options, self.meters, self.made = SimpleNamespace(namespace="perch-system"), Meters(self.lease), []
 
     def parts(self, _declaration, _namespace, _owner):
@@ -248,6 +248,13 @@ def test_an_object_is_ticked_until_it_goes_and_all_is_closed(site):
     assert (site.service.ticks, site.service.is_open, site.made[0].is_closed) == (3, False, True)
     assert site.conditions()["Ready"] == ("True", "The champion serves.")
     assert site.cluster.get("modelservices", "ads")["status"]["operator"] == "perch-system"
+
+
+def test_the_inputs_of_the_model_are_watched_as_long_as_the_object_is_run():
+    site, seen = Site(), []
+    site.host(lambda: seen.append(site.drift.is_watched))
+    assert seen == [True]
+    assert not site.drift.is_watched
 
 
 def test_the_age_of_the_model_is_watched_as_long_as_the_object_is_run_and_by_its_policy_of_now():

@@ -44,6 +44,7 @@ def operator(cluster, tmp_path):
         client=cluster.client,
         blocking=cluster.blocking,
         lease=SimpleNamespace(check=lambda: None),
+        meters=SimpleNamespace(tell_drift=lambda *_: None),
         seen=lambda _: seen,
     )
 

@@ -71,6 +71,7 @@ def test_a_service_that_asks_for_what_it_may_not_have_gets_no_object_at_all(tmp_
         blocking=fake.blocking,
         registry=None,
         lease=SimpleNamespace(check=lambda: None),
+        meters=SimpleNamespace(tell_drift=lambda *_: None),
         seen=lambda namespace: Seen.of(fake.client, namespace),
     )
     declaration = ModelService.model_validate(told | {"spec": {"cluster": {"hostname": "ads.example.org"}}})

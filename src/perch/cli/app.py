@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from perch.cli import cluster, events, policy, rollout, workflow
+from perch.cli import cluster, policy, rollout, workflow
 from perch.cli.options import Declaration, Folder, console, declared
 from perch.cli.target import Target
 from perch.cli.where import targeted
@@ -26,7 +26,6 @@ app.add_typer(rollout.app, name="rollout")
 app.add_typer(policy.app, name="policy")
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(workflow.app, name="workflow")
-app.add_typer(events.app, name="events")
 
 
 @app.command()
@@ -102,6 +101,18 @@ def freshness(
         measure_and_tell(target, declared(declaration), data, data_format)
     else:
         tell_freshness(target)
+
+
+@app.command()
+@targeted
+def drift(
+    target: Target,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say which inputs of the model have moved, against its training and between canary and champion."""
+    from perch.cli.drift import tell_drift
+
+    tell_drift(target, as_json=as_json)
 
 
 @app.command()

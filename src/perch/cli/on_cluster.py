@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perch.adapters.cluster.kubectl import Kubectl
-from perch.adapters.events.client import EventsClient
 from perch.adapters.fleet.switch import RemoteSwitch
 from perch.adapters.registry.port import ModelRegistry
 from perch.cli.options import console, declared
 from perch.core.types import Command
+from perch.drift.store import Remembered as Drift
 from perch.errors import PlatformError, UsageError
 from perch.freshness.store import Remembered
-from perch.operator import reach
+from perch.operator import drift, reach
 from perch.operator.client import ClusterClient
 from perch.operator.freshness import unpacked
 from perch.settings import ModelService
@@ -97,6 +97,13 @@ class OnCluster:
             )
         return unpacked(told)
 
+    def drift(self) -> Drift:
+        """Out of the object's status."""
+        told = self._client.look().status.drift
+        if told is None:
+            raise PlatformError(f"No operator has looked yet at the inputs of {self._name}. Try again soon.")
+        return drift.unpacked(told)
+
     def retrain(self, *, override: bool) -> str:
         """Ask the operator, and wait until it has taken the wish on."""
         with console.status("asking the operator") as waiting:
@@ -113,10 +120,6 @@ class OnCluster:
         """The Gateway's address, and the service's own host."""
         now = self._client.look()
         return url or reach.route_url(self._kubectl, now), now.hostname
-
-    def events(self) -> AbstractContextManager[EventsClient]:
-        """Of the collector that the operator runs."""
-        return reach.events(self._kubectl, self._name)
 
     def feedback_token(self) -> str | None:
         """The one that the operator has made for the service's collector."""

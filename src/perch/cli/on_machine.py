@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perch.adapters.events.client import EventsClient
 from perch.adapters.fleet.switch import RemoteSwitch
 from perch.adapters.registry.port import ModelRegistry
 from perch.cli.options import declared
 from perch.core.types import Command
+from perch.drift.store import Remembered as Drift
 from perch.errors import PlatformError
 from perch.freshness.store import Remembered
 from perch.local.client import connect
@@ -82,6 +82,10 @@ class OnMachine:
         """As the control server tells it."""
         return connect(self.folder).freshness()
 
+    def drift(self) -> Drift:
+        """As the control server tells it."""
+        return connect(self.folder).drift()
+
     def retrain(self, *, override: bool) -> str:
         """Hand the wish to the control server."""
         return connect(self.folder).retrain(override=override)
@@ -95,13 +99,6 @@ class OnMachine:
     def route(self, url: str | None) -> tuple[str, str | None]:
         """Envoy's port."""
         return url or connect(self.folder).record.route_url, None
-
-    @contextmanager
-    def events(self) -> Iterator[EventsClient]:
-        """The platform's own collector."""
-        url = str(self.status()["collector"])
-        with EventsClient(url, (self.folder / "token").read_text(encoding="utf-8")) as client:
-            yield client
 
     def feedback_token(self) -> str | None:
         """The one that `perch up` has made."""

@@ -101,8 +101,12 @@ def tell_status(target: Target, *, watch: bool) -> None:
     """Print where the service stands, and each change of it while a rollout is watched."""
     import time
 
+    from perch.cli.drift import drifting
+
     told = target.status()
     _tell(told)
+    for sentence in drifting(target):
+        console.print(sentence, highlight=False, markup=False)
     while watch and told["rollout"] and told["phase"] != "done":
         time.sleep(1.0)
         now = target.status()

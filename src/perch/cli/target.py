@@ -10,9 +10,9 @@ from perch.settings import ModelService
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from perch.adapters.events.client import EventsClient
     from perch.adapters.fleet.switch import RemoteSwitch
     from perch.adapters.registry.port import ModelRegistry
+    from perch.drift.store import Remembered as Drift
     from perch.freshness.store import Remembered
     from perch.workflows.local.runner import Progress
     from perch.workflows.schedule import Every
@@ -88,6 +88,10 @@ class Target(Protocol):
         """How fresh its model is."""
         ...
 
+    def drift(self) -> "Drift":
+        """How its inputs stand."""
+        ...
+
     def retrain(self, *, override: bool) -> str:
         """Ask for a run that trains anew; returns what is to be told of it. Raises `RolloutError` when refused."""
         ...
@@ -98,10 +102,6 @@ class Target(Protocol):
 
     def route(self, url: str | None) -> tuple[str, str | None]:
         """URL that requests go to, `url` if it is given; and the host that they name, where the URL has another."""
-        ...
-
-    def events(self) -> "AbstractContextManager[EventsClient]":
-        """Its collector, opened for exports and deletion."""
         ...
 
     def feedback_token(self) -> str | None:

@@ -27,6 +27,8 @@ from dataclasses import dataclass, replace
 from math import exp, log, sqrt
 from typing import Self
 
+from perch.core.recalibration import Change
+
 _PARTS = (0.9, 0.8, 0.67, 0.5, 1.1, 1.25, 1.5, 2.0)
 """Alternatives, as parts of the bound that they lie beyond: fewer clicks, then more."""
 
@@ -100,6 +102,15 @@ class Decay:
         if not batch.clicks:
             return replace(rested, is_silent=True)
         return _narrowed(_weighed(rested, batch, grown.batch_s, tolerated))
+
+
+def change_of(decay: Decay, quiet_s: float) -> Change | None:
+    """What has changed in what follows from the scores, where the alarm of `decay_quiet_s` rings."""
+    if decay.bounds is None or decay.recent is None or decay.level < quiet_s:
+        return None
+    low, high = decay.bounds
+    got = f"Of late {decay.recent:.2f} clicks came for each that was predicted, and {low:.2f} to {high:.2f}"
+    return Change(is_concept=None, sentence=f"{got} when the version was new.")
 
 
 def _weighed(decay: Decay, batch: Matured, elapsed_s: float, tolerated: float) -> Decay:

@@ -18,13 +18,16 @@ class Cause(StrEnum):
     NOTHING = "nothing"
     INPUTS = "inputs"
     SCORES = "scores"
-    """Without the inputs: a combination of inputs that no column and no pair shows, or another model than registered."""
+    """Without the inputs: a combination of them that no column and no pair shows, or another model than registered."""
 
     CONCEPT = "concept"
     """Outcomes given scores: concept drift."""
 
     LABELS = "labels"
     """Outcomes, at every score alike: label shift."""
+
+    OUTCOMES = "outcomes"
+    """One of these two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +56,15 @@ def diagnose(findings: Sequence[Finding], score: Reading | None, change: Change 
         return Diagnosis(Cause.SCORES, f"Scores moved, and no input by itself did. {told}{outcomes}")
     if change is None:
         return Diagnosis(Cause.NOTHING, "Inputs, scores and what follows from them are as they were.")
-    cause, name = (
-        (Cause.CONCEPT, "The concept drifts") if change.is_concept else (Cause.LABELS, "The labels have shifted")
-    )
+    cause, name = _OUTCOMES[change.is_concept]
     return Diagnosis(cause, f"{name}: inputs and scores are as they were.{outcomes}")
+
+
+_OUTCOMES = {
+    True: (Cause.CONCEPT, "The concept drifts"),
+    False: (Cause.LABELS, "The labels have shifted"),
+    None: (Cause.OUTCOMES, "The concept drifts, or the labels have shifted"),
+}
 
 
 def _listed(findings: Sequence[Finding]) -> str:

@@ -10,7 +10,8 @@ square. With T comparisons a window and 2,016 windows a week, T x 2,016 x level^
 week. An alarm ends when two windows in a row are within.
 
 **What this is not.** Drift against training is a property of the world, so it never blames a canary; and a canary whose
-inputs differ from the champion's of the same minutes was given other traffic, or reads it otherwise.
+inputs differ from the champion's of the same minutes was given other traffic, or reads it otherwise. That its scores
+differ is what it is tried for: they are shown, and weighed by the rollout.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -162,8 +163,8 @@ def _reading(before: Reading | None, counted: Counted, against: str, level: floa
         sentence=sentence,
         ratios=known if psi > tolerated else _learnt(known, counted),
     )
-    is_beyond = psi > tolerated and not (counted.other and _is_whole(counted))
-    return _followed(before, reading, began_s, is_beyond=is_beyond)
+    is_told = not (counted.other and _is_whole(counted)) and (against, counted.feature) != ("champion", SCORE)
+    return _followed(before, reading, began_s, is_beyond=is_told and psi > tolerated)
 
 
 def _nearest(counted: Counted, rows: float, level: float) -> tuple[float, float]:

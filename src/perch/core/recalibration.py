@@ -84,8 +84,9 @@ def line(outcomes: Outcomes) -> Line | None:
 class Change:
     """How what follows from a score has changed."""
 
-    is_concept: bool
-    """The score tells something else than it did; if not, clicks are more or less frequent at every score alike."""
+    is_concept: bool | None
+    """The score tells something else than it did; if not, clicks are more or less frequent at every score alike.
+    `None`: too little is known to tell."""
 
     sentence: str
 

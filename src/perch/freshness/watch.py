@@ -18,10 +18,11 @@ from perch.adapters.metrics.port import MetricsSource
 from perch.adapters.registry.port import ModelRegistry, ModelVersion
 from perch.adapters.registry.threads import in_registry_thread
 from perch.adapters.training.port import Trainings, run_name
-from perch.core.decay import Matured
+from perch.core.decay import Matured, change_of
 from perch.core.freshness import confirmed, decide
 from perch.core.freshness_types import Alert, Decision, Signals
 from perch.core.policy import FreshnessPolicy
+from perch.core.recalibration import Change
 from perch.core.staleness import objection
 from perch.errors import PerchError, RegistryError, RolloutError
 from perch.freshness.counting import Counting
@@ -108,6 +109,11 @@ class Watch:
     def remembered(self) -> Remembered:
         """Where it stands."""
         return self._remembered
+
+    @property
+    def change(self) -> Change | None:
+        """What has changed in what follows from the champion's scores."""
+        return change_of(self._remembered.state.decay, self._policy.decay_quiet_s)
 
     def follow(self, policy: FreshnessPolicy) -> None:
         """Decide by another policy from now on."""

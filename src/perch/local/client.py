@@ -15,6 +15,7 @@ import httpx
 import psutil
 
 from perch.core.codec import loads
+from perch.drift.store import Remembered as Drift
 from perch.errors import PerchError, PlatformError
 from perch.freshness.store import Remembered
 from perch.local.daemon import RECORD, Record, read_record
@@ -57,6 +58,10 @@ class Control:
     def freshness(self) -> Remembered:
         """How fresh the model is."""
         return loads(Remembered, json.dumps(self._ask("GET", "/freshness")))
+
+    def drift(self) -> Drift:
+        """How the inputs stand."""
+        return loads(Drift, json.dumps(self._ask("GET", "/drift")))
 
     def retrain(self, *, override: bool) -> str:
         """Ask for a run; returns what was decided. Raises `RolloutError` when it is refused."""

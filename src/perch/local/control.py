@@ -60,9 +60,6 @@ def control_app(platform: Platform, clock: Callable[[], float]) -> Starlette:
         name = await platform.service.retry(spec.policy, clock(), override=override)
         return JSONResponse({"rollout": name, "retry_of": platform.service.status().retry_of})
 
-    async def freshness(_: Request) -> Response:
-        return Response(dumps(_watch(platform).remembered), media_type="application/json")
-
     async def retrain(request: Request) -> Response:
         watch = _watch(platform)
         watch.wish(override=msgspec.json.decode(await request.body(), type=Retraining).override)
@@ -86,7 +83,8 @@ def control_app(platform: Platform, clock: Callable[[], float]) -> Starlette:
     return Starlette(
         routes=[
             Route("/status", guarded(status)),
-            Route("/freshness", guarded(freshness)),
+            Route("/freshness", guarded(_telling(lambda: _watch(platform).remembered))),
+            Route("/drift", guarded(_telling(lambda: platform.drift.remembered))),
             Route("/retrain", guarded(retrain), methods=["POST"]),
             Route("/alerts", _guarded(alerts, platform.alerts_token), methods=["POST"]),
             Route("/rollout", guarded(release), methods=["POST"]),
@@ -94,6 +92,15 @@ def control_app(platform: Platform, clock: Callable[[], float]) -> Starlette:
             Route("/rollout/{command}", guarded(command), methods=["POST"]),
         ]
     )
+
+
+def _telling(remembered: Callable[[], object]) -> Endpoint:
+    """An endpoint that tells what a watch remembers."""
+
+    async def tell(_: Request) -> Response:
+        return Response(dumps(remembered()), media_type="application/json")
+
+    return tell
 
 
 def _guarded(endpoint: Endpoint, token: str) -> Endpoint:

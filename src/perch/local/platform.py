@@ -22,6 +22,9 @@ from perch.adapters.labels.http import HttpLabels
 from perch.adapters.metrics.scrape import ScrapeSource
 from perch.adapters.registry.port import ModelRegistry
 from perch.adapters.traffic import envoy
+from perch.core.recalibration import Change
+from perch.drift.store import DriftFile
+from perch.drift.watch import DriftWatch
 from perch.errors import PerchError
 from perch.freshness.store import FreshnessFile
 from perch.freshness.watch import Sources, Watch
@@ -61,6 +64,9 @@ class Platform:
 
     freshness: Watch | None
     """`None`: nobody watches over the age of the model."""
+
+    drift: DriftWatch
+    """Watches over what the service is asked about."""
 
     helpers: tuple[Child, ...]
     """The processes beside the versions' own: the proxy and the collector."""
@@ -125,7 +131,7 @@ async def platform(
         service = Service(declaration, Ports(registry, fleet, router, metrics, store, labels), folder, notify=notify)
         await service.open()
         stack.push_async_callback(service.close)
-        freshness = None
+        freshness: Watch | None = None
         if retraining is not None:
             trainings = LocalTrainings(folder, retraining)
             stack.push_async_callback(trainings.close)
@@ -134,6 +140,17 @@ async def platform(
             freshness = Watch(declaration, sources, time.time, notify)
             await freshness.open()
             stack.push_async_callback(_cancel, asyncio.create_task(freshness.keep()))
+        drift = DriftWatch(
+            service,
+            metrics,
+            DriftFile(folder / "drift.json"),
+            clock=time.time,
+            notify=notify,
+            hear=None if freshness is None else freshness.hear,
+            outcomes=partial(_change, freshness),
+        )
+        await drift.open()
+        stack.push_async_callback(_cancel, asyncio.create_task(drift.keep()))
         running = Platform(
             declaration=declaration,
             service=service,
@@ -144,11 +161,17 @@ async def platform(
             feedback_token=places.feedback_token.read_text(encoding="utf-8"),
             alerts_token=places.alerts_token.read_text(encoding="utf-8"),
             freshness=freshness,
+            drift=drift,
             helpers=helpers,
         )
         loop = asyncio.create_task(_tick_forever(running, notify))
         stack.push_async_callback(_cancel, loop)
         yield running
+
+
+def _change(freshness: Watch | None) -> Change | None:
+    """What has changed in what follows from the scores, as far as the watch over the model's age knows."""
+    return None if freshness is None else freshness.change
 
 
 class _Places:
@@ -159,7 +182,6 @@ class _Places:
         self.logs, self.envoy, self.store = folder / "log", folder / "envoy", folder / "events.sqlite"
         self.token, self.feedback_token = asgi.keep_token(folder / "token"), asgi.keep_token(folder / "feedback-token")
         self.alerts_token = asgi.keep_token(folder / "alerts-token")
-        self.attributes_token = asgi.keep_token(folder / "attributes-token")
 
 
 async def _start_helpers(
@@ -190,7 +212,6 @@ def _collector_command(places: _Places, spec: Spec) -> list[str]:
         *("--store", str(places.store), "--attribution-window-s", str(spec.attribution_window_s)),
         *("--retention-days", str(spec.events.retention_days)),
         *("--token-file", str(places.token), "--feedback-token-file", str(places.feedback_token)),
-        *("--control-token-file", str(places.token), "--attributes-token-file", str(places.attributes_token)),
     ]
 
 

@@ -24,9 +24,11 @@ from perch.adapters.registry.port import ModelRegistry
 from perch.adapters.traffic.gateway import GatewayRouter, Route
 from perch.adapters.training.argo import ArgoTrainings
 from perch.core.types import Arm, Weights
+from perch.drift.watch import DriftWatch
 from perch.errors import PlatformError
 from perch.freshness.watch import Sources, Watch
 from perch.operator.alerts import Alerts, serve
+from perch.operator.drift import StatusDrift
 from perch.operator.exposure import ANYWHERE, Allowed, check_allowed, hostname_of
 from perch.operator.freshness import StatusFreshness
 from perch.operator.lease import Lease
@@ -183,6 +185,16 @@ class Parts:
         remembered = StatusFreshness(self.store)
         sources = Sources(self.service, trainings, operator.registry, self._metrics, remembered, self._labels)
         self.freshness = Watch(declaration, sources, time.time, say)
+        self.drift = DriftWatch(
+            self.service,
+            self._metrics,
+            StatusDrift(self.store),
+            clock=time.time,
+            notify=say,
+            hear=self.freshness.hear,
+            outcomes=lambda: self.freshness.change,
+            tell=partial(operator.meters.tell_drift, namespace, name),
+        )
 
     async def adopt(self, *, renew: bool) -> None:
         """Take over what runs already; `renew`: for it to be brought up to date."""

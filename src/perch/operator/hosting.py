@@ -82,17 +82,19 @@ async def host(
 
 @contextlib.asynccontextmanager
 async def _watched(operator: Operator, parts: Parts, key: tuple[str, str]) -> AsyncIterator[None]:
-    """Watch over the age of the model, beside the turns; of many services, each at another second of the minute."""
+    """Watch over model and inputs, beside the turns; of many services, each at another second of the minute."""
     await parts.freshness.open()
+    await parts.drift.open()
     after_s = zlib.crc32("/".join(key).encode()) % LOOK_S
-    keeping = asyncio.create_task(parts.freshness.keep(after_s))
+    keeping = [asyncio.create_task(watch.keep(after_s)) for watch in (parts.freshness, parts.drift)]
     operator.watches[key] = parts.freshness
     try:
         yield
     finally:
         del operator.watches[key]
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
 
 
 class _Turns:

@@ -10,6 +10,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
 
+from perch.core.inputs import State
 from perch.core.policy import Slo
 from perch.operator.lease import Lease
 from perch.operator.reporting import READY
@@ -39,6 +40,16 @@ class Meters:
         self._phase = self._gauge("phase", "1 for the phase that a service is in.", "phase")
         self._ticked = self._gauge("last_tick_timestamp_seconds", "When a tick last went well, since 1970.")
         self._error_rate = self._gauge("slo_error_rate", "The share of requests that may fail.")
+        self._drift = {
+            name: self._gauge(f"drift_{name}", promise, "feature", "other", "against")
+            for name, promise in (
+                ("psi", "PSI of an input, or of two together, in the last window of requests."),
+                ("limit", "PSI above which two windows in a row are a drift."),
+                ("jensen_shannon", "Jensen-Shannon distance of the same."),
+                ("missing_share", "Share of the requests without a value."),
+                ("active", "Whether the input drifts."),
+            )
+        }
         self._latency = self._gauge("slo_latency_seconds", "What 99 of 100 requests are answered within.")
 
     def _gauge(self, name: str, promise: str, *further: str) -> Gauge:
@@ -78,6 +89,20 @@ class Meters:
             self._phase.remove_by_labels({"namespace": namespace, "name": name})
             if status.phase is not None:
                 self._phase.labels(namespace, name, status.phase).set(1)
+
+    def tell_drift(self, namespace: str, name: str, state: State) -> None:
+        """Tell how the inputs of a service stand. What drifts is marked where it is found: at a column, or a pair."""
+        of = {"namespace": namespace, "name": name}
+        for gauge in self._drift.values():
+            gauge.remove_by_labels(of)
+        for reading in state.readings.values():
+            labels = (namespace, name, reading.feature, reading.other, reading.against)
+            self._drift["psi"].labels(*labels).set(reading.psi)
+            self._drift["limit"].labels(*labels).set(reading.limit)
+            self._drift["jensen_shannon"].labels(*labels).set(reading.jensen_shannon)
+            self._drift["active"].labels(*labels).set(reading.drifts)
+            if not reading.other:
+                self._drift["missing_share"].labels(*labels).set(reading.missing)
 
     def tell_ticked(self, namespace: str, name: str, now_s: float) -> None:
         """Tell that a tick went well."""

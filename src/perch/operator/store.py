@@ -16,7 +16,7 @@ from perch.core.types import Weights
 from perch.errors import PlatformError, RolloutError
 from perch.operator.reporting import told, unpacked
 from perch.rollout.standing import Standing
-from perch.settings.status import Condition, Freshness, ModelServiceStatus
+from perch.settings.status import Condition, Drift, Freshness, ModelServiceStatus
 
 
 class SupersededError(PlatformError):
@@ -85,6 +85,7 @@ class StatusStore:
                 "conditions": now.conditions,
                 "request": now.request,
                 "freshness": now.freshness,
+                "drift": now.drift,
             }
             await self._write(status.model_copy(update=kept))
 
@@ -109,6 +110,11 @@ class StatusStore:
         """Tell how fresh the model is."""
         async with self._writing:
             await self._write(self._status.model_copy(update={"freshness": freshness}))
+
+    async def note_drift(self, drift: Drift) -> None:
+        """Tell how the inputs stand."""
+        async with self._writing:
+            await self._write(self._status.model_copy(update={"drift": drift}))
 
     @property
     def request(self) -> str | None:

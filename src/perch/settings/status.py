@@ -71,6 +71,19 @@ class Freshness(Settings):
     """What the operator needs to go on, compressed. Of no use to people."""
 
 
+class Drift(Settings):
+    """How what the service is asked about stands against the training of its model."""
+
+    inputs: tuple[str, ...] = ()
+    """Names of the inputs that drift."""
+
+    sentence: str
+    """What has moved."""
+
+    state: Annotated[str, StringConstraints(max_length=ENGINE_LIMIT_BYTES)]
+    """What the operator needs to go on, compressed. Of no use to people."""
+
+
 class ModelServiceStatus(Settings):
     """Where the service stands. Only the operator writes it."""
 
@@ -111,6 +124,9 @@ class ModelServiceStatus(Settings):
 
     freshness: Freshness | None = None
     """How fresh the model is. Empty before anybody has looked."""
+
+    drift: Drift | None = None
+    """How the inputs stand. Empty before a window of them was full."""
 
     conditions: Annotated[
         tuple[Condition, ...],

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from perch.core.types import Counts
+from perch.signals.inputs import Inputs
 
 
 class MetricsSource(Protocol):
@@ -14,5 +15,16 @@ class MetricsSource(Protocol):
 
         `None`: this source did not answer in time, or not with counts. That is told apart from an arm without
         requests, and never raises.
+        """
+        ...
+
+
+class InputSource(Protocol):
+    """Reads what the serving processes were asked about since they started."""
+
+    async def inputs(self) -> Mapping[str, Inputs | None]:
+        """The inputs of each source, by the name that `MetricsSource.read` gives it.
+
+        `None`: this source did not answer, or does not count its inputs. Never raises.
         """
         ...

@@ -13,13 +13,15 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeVar
 
 import aiohttp
 
 from perch.core.types import Counts
 from perch.signals import names
+from perch.signals.inputs import Inputs, parse_inputs
 
 TIMEOUT_S = 0.8
 
@@ -28,6 +30,8 @@ PAGE_LIMIT_BYTES: Final = 1 << 20
 
 _MOST: Final = 2**53
 """Above it, a floating-point number skips some."""
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +43,7 @@ _SAMPLE = re.compile(
 
 
 class ScrapeSource:
-    """Implements `MetricsSource` over the `/metrics` pages of serving processes."""
+    """Implements `MetricsSource` and `InputSource` over the pages of serving processes."""
 
     def __init__(self, endpoints: Callable[[], Mapping[str, str]], timeout_s: float = TIMEOUT_S) -> None:
         """Make a source of counts.
@@ -54,24 +58,33 @@ class ScrapeSource:
 
     async def read(self) -> Mapping[str, Mapping[str, Counts] | None]:
         """See `MetricsSource.read`. All processes are asked at once."""
+        return await self._ask_all("/metrics", parse)
+
+    async def inputs(self) -> Mapping[str, Inputs | None]:
+        """See `InputSource.inputs`. All processes are asked at once."""
+        return await self._ask_all(names.INPUTS_PATH, parse_inputs)
+
+    async def _ask_all(self, path: str, read: Callable[[str], T]) -> Mapping[str, T | None]:
         if self._session is None:  # it belongs to the loop that it is made in
             timeout = aiohttp.ClientTimeout(total=self._timeout_s)
             self._session = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
         endpoints = self._endpoints()
-        totals = await asyncio.gather(*map(self._scrape, endpoints.values()))
-        return dict(zip(endpoints, totals, strict=True))
+        found = await asyncio.gather(*(self._ask(address, path, read) for address in endpoints.values()))
+        return dict(zip(endpoints, found, strict=True))
 
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
 
-    async def _scrape(self, address: str) -> Mapping[str, Counts] | None:
+    async def _ask(self, address: str, path: str, read: Callable[[str], T]) -> T | None:
         assert self._session is not None
         try:
-            async with self._session.get(f"http://{address}/metrics", allow_redirects=False) as response:
+            async with self._session.get(f"http://{address}{path}", allow_redirects=False) as response:
+                if response.status == HTTPStatus.NOT_FOUND and path == names.INPUTS_PATH:
+                    return None  # a package of an earlier Perch does not say how to count
                 response.raise_for_status()
-                return parse((await _content(response)).decode())
+                return read((await _content(response)).decode())
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
             _log.warning("%s gave no counts: %s", address, str(error) or f"no answer within {self._timeout_s:g} s")
             return None
