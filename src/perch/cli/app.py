@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from perch.cli import cluster, policy, rollout, workflow
+from perch.cli import cluster, events, policy, rollout, workflow
 from perch.cli.options import Declaration, Folder, console, declared
 from perch.cli.target import Target
 from perch.cli.where import targeted
@@ -26,6 +26,7 @@ app.add_typer(rollout.app, name="rollout")
 app.add_typer(policy.app, name="policy")
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(workflow.app, name="workflow")
+app.add_typer(events.app, name="events")
 
 
 @app.command()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perch.adapters.cluster.kubectl import Kubectl
+from perch.adapters.events.client import EventsClient
 from perch.adapters.fleet.switch import RemoteSwitch
 from perch.adapters.registry.port import ModelRegistry
 from perch.cli.options import console, declared
@@ -120,6 +121,10 @@ class OnCluster:
         """The Gateway's address, and the service's own host."""
         now = self._client.look()
         return url or reach.route_url(self._kubectl, now), now.hostname
+
+    def events(self) -> AbstractContextManager[EventsClient]:
+        """Of the collector that the operator runs."""
+        return reach.events(self._kubectl, self._name)
 
     def feedback_token(self) -> str | None:
         """The one that the operator has made for the service's collector."""

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perch.adapters.events.client import EventsClient
 from perch.adapters.fleet.switch import RemoteSwitch
 from perch.adapters.registry.port import ModelRegistry
 from perch.cli.options import declared
@@ -99,6 +100,13 @@ class OnMachine:
     def route(self, url: str | None) -> tuple[str, str | None]:
         """Envoy's port."""
         return url or connect(self.folder).record.route_url, None
+
+    @contextmanager
+    def events(self) -> Iterator[EventsClient]:
+        """The platform's own collector."""
+        url = str(self.status()["collector"])
+        with EventsClient(url, (self.folder / "token").read_text(encoding="utf-8")) as client:
+            yield client
 
     def feedback_token(self) -> str | None:
         """The one that `perch up` has made."""

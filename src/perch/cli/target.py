@@ -10,6 +10,7 @@ from perch.settings import ModelService
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from perch.adapters.events.client import EventsClient
     from perch.adapters.fleet.switch import RemoteSwitch
     from perch.adapters.registry.port import ModelRegistry
     from perch.drift.store import Remembered as Drift
@@ -102,6 +103,10 @@ class Target(Protocol):
 
     def route(self, url: str | None) -> tuple[str, str | None]:
         """URL that requests go to, `url` if it is given; and the host that they name, where the URL has another."""
+        ...
+
+    def events(self) -> "AbstractContextManager[EventsClient]":
+        """Its collector, opened for exports and deletion."""
         ...
 
     def feedback_token(self) -> str | None:

@@ -182,6 +182,7 @@ class _Places:
         self.logs, self.envoy, self.store = folder / "log", folder / "envoy", folder / "events.sqlite"
         self.token, self.feedback_token = asgi.keep_token(folder / "token"), asgi.keep_token(folder / "feedback-token")
         self.alerts_token = asgi.keep_token(folder / "alerts-token")
+        self.attributes_token = asgi.keep_token(folder / "attributes-token")
 
 
 async def _start_helpers(
@@ -212,6 +213,7 @@ def _collector_command(places: _Places, spec: Spec) -> list[str]:
         *("--store", str(places.store), "--attribution-window-s", str(spec.attribution_window_s)),
         *("--retention-days", str(spec.events.retention_days)),
         *("--token-file", str(places.token), "--feedback-token-file", str(places.feedback_token)),
+        *("--control-token-file", str(places.token), "--attributes-token-file", str(places.attributes_token)),
     ]
 
 
