@@ -142,6 +142,7 @@ rendered = $(HELM) template perch charts/perch --namespace perch --kube-version 
 
 render: install  ## Write the workflows into the chart, and the chart's objects into manifests/, for kustomize
 	$(RUN)/python -m perch.workflows.render charts/perch/files/workflows
+	$(RUN)/python -m dashboards charts/perch/files/dashboards
 	$(HELM) show crds charts/perch > $(MANIFESTS)/base/crds.yaml
 	$(rendered) --set networkPolicies.enabled=false > $(MANIFESTS)/base/perch.yaml
 	$(rendered) --show-only templates/network-policies.yaml > $(MANIFESTS)/components/network-policies/perch.yaml

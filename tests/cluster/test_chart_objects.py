@@ -160,7 +160,8 @@ def test_prometheus_takes_the_rules_and_raises_each_alert_when_it_should():
 
 
 def test_prometheus_can_read_every_expression_of_a_dashboard(tmp_path):
-    panels = json.loads((CHART / "files" / "dashboards" / "service.json").read_text())["panels"]
+    boards = [json.loads(path.read_text()) for path in (CHART / "files" / "dashboards").glob("*.json")]
+    panels = [panel for board in boards for panel in board["panels"]]
     asked = [target["expr"].replace("$__rate_interval", "1m") for panel in panels for target in panel["targets"]]
     rules = [{"record": f"panel:{number}", "expr": one} for number, one in enumerate(asked)]
     (tmp_path / "panels.yaml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))

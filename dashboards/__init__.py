@@ -1,0 +1,1 @@
+"""Grafana's dashboards as code: `python -m dashboards FOLDER` writes them. The chart ships what it writes."""

@@ -1,0 +1,167 @@
+"""One model: does it still know the world, and what is wrong with what it is sent?"""
+
+from grafana_foundation_sdk.builders import dashboard
+
+from dashboards.board import OF_SERVICE, Row, graded, lines, number, of_service
+
+_LIVE = 'arm=~"baseline|stable|canary"'
+_ARMS = "{{arm}}, version {{version}}"
+_WINDOW = "[1h]"
+
+
+def model() -> dashboard.Dashboard:
+    """Quality by labels that are final, and what arrives at the model."""
+    return of_service(
+        "perch-model",
+        "Perch: a model",
+        "Does it still know the world? Labels count once their attribution window is over; estimates say so.",
+        [
+            Row(
+                4,
+                [
+                    graded(
+                        number(
+                            "Inputs that drift",
+                            "Inputs, alone or in pairs, that moved from what training saw: see `perch drift`.",
+                            f"sum({_of_operator('drift_active')} == 1) or vector(0)",
+                        ),
+                        "green",
+                        (1, "red"),
+                    ),
+                    number(
+                        "Clicks for each that was predicted",
+                        "Of the last day's final labels, over all arms; 1 is calibrated.",
+                        f"{_sum('clicks', '', '[1d]')} / {_sum('expected_clicks', '', '[1d]')}",
+                    ),
+                    number(
+                        "Log loss",
+                        "Of the last day's final labels, over all arms, in nats.",
+                        f"{_sum('log_loss', '', '[1d]')} / {_sum('requests', '', '[1d]')}",
+                    ),
+                    number(
+                        "Labels",
+                        "Requests a second whose labels became final within the last hour.",
+                        f"{_sum('requests', '', _WINDOW)} / 3600",
+                        "cps",
+                    ),
+                ],
+            ),
+            Row(
+                8,
+                [
+                    lines(
+                        "Log loss, by arm",
+                        "Of the last hour's final labels; and what the scores come to if they are calibrated.",
+                        (f"{_sum('log_loss', 'arm, version')} / {_sum('requests', 'arm, version')}", _ARMS),
+                        (f"{_estimated('log_loss')} / {_estimated('requests')}", f"{_ARMS} (estimated)"),
+                    ),
+                    lines(
+                        "Clicks for each that was predicted",
+                        "Of the last hour's final labels. A version shows what it rates high: a good one has less.",
+                        (f"{_sum('clicks', 'arm, version')} / {_sum('expected_clicks', 'arm, version')}", _ARMS),
+                    ),
+                ],
+            ),
+            Row(
+                8,
+                [
+                    lines(
+                        "Clicks for each that was predicted, by slice",
+                        "Of the last day's final labels: where a part of a slice is misjudged.",
+                        (
+                            f"{_slices('clicks')} / {_slices('expected_clicks')}",
+                            "{{slice}} {{part}}",
+                        ),
+                    ),
+                    lines(
+                        "Area under the ROC curve",
+                        "Of the last day's final labels, by arm: 0.5 is chance.",
+                        (_AREA, _ARMS),
+                        least=None,
+                    ),
+                ],
+            ),
+            Row(
+                8,
+                [
+                    lines(
+                        "Stability index of inputs",
+                        "Against training; above its own limit in two windows running, an input drifts.",
+                        (f"{_of_operator('drift_psi', OTHER_NONE)}", "{{feature}}"),
+                    ),
+                    lines(
+                        "Stability index over its limit",
+                        "Inputs alone, two together, and canary against champion: what is above 1 is suspected.",
+                        (
+                            f"{_of_operator('drift_psi')} / {_of_operator('drift_limit')} > 0.5",
+                            "{{feature}} {{other}} ({{against}})",
+                        ),
+                    ),
+                ],
+            ),
+            Row(
+                8,
+                [
+                    lines(
+                        "Inputs without a value",
+                        "Share of rows, by input and arm; and of rows with a category that training had not seen.",
+                        (f"{_inputs('perch_missing_inputs_total')} > 0", "{{feature}} missing, {{arm}}"),
+                        (f"{_inputs('perch_unseen_categories_total')} > 0", "{{feature}} unseen, {{arm}}"),
+                        unit="percentunit",
+                    ),
+                    lines(
+                        "Events that were not taken",
+                        "A second, by why: predictions and outcomes that the collector set aside.",
+                        (_rate("perch_predictions_parked_total", "reason"), "prediction: {{reason}}"),
+                        (_rate("perch_outcomes_total", "result", ', result!="joined"'), "outcome: {{result}}"),
+                        unit="cps",
+                    ),
+                ],
+            ),
+        ],
+    )
+
+
+OTHER_NONE = ', other="", against="training"'
+
+
+def _of_operator(gauge: str, further: str = "") -> str:
+    """A gauge that the operator has of each service, which names it otherwise than its pods do."""
+    of = f'namespace="$namespace", name="$service"{further}'
+    elsewhere = f'exported_namespace="$namespace", name="$service"{further}'
+    return f"(perch_modelservice_{gauge}{{{of}}} or perch_modelservice_{gauge}{{{elsewhere}}})"
+
+
+def _sum(field: str, by: str, window: str = _WINDOW, labels: str = "final") -> str:
+    of = f'{OF_SERVICE}, {_LIVE}, labels="{labels}", slice=""'
+    return f"sum by ({by}) (increase(perch_quality_{field}_total{{{of}}}{window}))"
+
+
+def _estimated(field: str) -> str:
+    return _sum(field, "arm, version", labels="estimated")
+
+
+def _slices(field: str) -> str:
+    of = f'{OF_SERVICE}, {_LIVE}, labels="final", slice!=""'
+    return f"sum by (slice, part) (increase(perch_quality_{field}_total{{{of}}}[1d]))"
+
+
+def _bins(field: str) -> str:
+    of = f'{OF_SERVICE}, {_LIVE}, labels="final"'
+    return f"increase(perch_quality_bin_{field}_total{{{of}}}[1d])"
+
+
+def _rate(counter: str, by: str, further: str = "") -> str:
+    return f"sum by ({by}) (rate({counter}{{{OF_SERVICE}{further}}}[$__rate_interval]))"
+
+
+def _inputs(counter: str) -> str:
+    of = f"{OF_SERVICE}, {_LIVE}"
+    rows = f"sum by (arm) (rate(perch_rows_total{{{of}}}[$__rate_interval]))"
+    return f"sum by (arm, feature) (rate({counter}{{{of}}}[$__rate_interval])) / on (arm) group_left {rows}"
+
+
+_AREA = (
+    f"sum by (arm, version) (({_bins('requests')} - {_bins('clicks')}) * {_bins('clicks_above')})"
+    f" / (sum by (arm, version) ({_bins('requests')} - {_bins('clicks')}) * sum by (arm, version) ({_bins('clicks')}))"
+)
