@@ -1,5 +1,6 @@
 """`perch events`: exports that training can read, and a user who is forgotten."""
 
+import json
 from contextlib import contextmanager
 
 import httpx
@@ -188,3 +189,24 @@ def test_a_cluster_of_an_older_perch_is_told_how_to_add_the_token(monkeypatch):
 
     with pytest.raises(PlatformError, match=CONTROL_KEY), reach.events(Kubectl(), "ads"):
         pass
+
+
+def test_what_was_earned_is_told_to_a_person(perch, store, collector, monkeypatch):
+    monkeypatch.setattr("perch.cli.kpi.time.time", lambda: NOW_S)
+    store.add_predictions([Prediction(f"e{i}", "ads", "1", "stable", NOW_S - 20_000 + i, 0.1, 8, 3) for i in range(10)])
+    store.add_outcomes([Outcome("e1", 1, NOW_S - 19_990, value=3.0)])
+    while store.tidy():
+        pass
+    code, said = perch("kpi", "--json")
+    assert code == 0, said
+    told = json.loads(said)
+    assert told["lifts"] == []
+    (earned,) = told["earned"]
+    assert (earned["arm"], earned["version"], earned["requests"], earned["clicks"]) == ("stable", "1", 10, 1)
+    assert earned["revenue"] == 3.0
+
+
+def test_what_was_earned_is_no_business_of_who_has_another_token(collector):
+    for token in ("p", "o", "a", ""):
+        with EventsClient("http://collector", token) as client, pytest.raises(PlatformError, match="refused"):
+            client.earnings(0.0)

@@ -4,24 +4,13 @@ import json
 from contextlib import contextmanager
 from types import SimpleNamespace
 
-import httpx
-import msgspec
 import pytest
 from rich.console import Console
 
 from perch.cli import kpi
 from perch.cli.kpi import tell_kpi
 from perch.core.lift import Earned
-from perch.errors import PlatformError
 from perch.signals.earnings import STRATUM_S, Earning
-
-
-@contextmanager
-def collector():
-    yield "http://collector"
-
-
-TARGET = SimpleNamespace(collector=collector)
 
 
 @pytest.fixture
@@ -29,14 +18,12 @@ def told(monkeypatch, capsys):
     """What is printed of some earnings."""
 
     def told(earnings, *, as_json=False):
-        def get(url, params, **_):
-            assert url == "http://collector/v1/earnings"
-            assert params["since_s"] > 0
-            return httpx.Response(200, content=msgspec.json.encode(earnings), request=httpx.Request("GET", url))
+        @contextmanager
+        def events():
+            yield SimpleNamespace(earnings=lambda since_s: [one for one in earnings if since_s > 0])
 
-        monkeypatch.setattr(kpi.httpx, "get", get)
         monkeypatch.setattr(kpi, "console", Console(width=160))
-        tell_kpi(TARGET, 7, as_json=as_json)
+        tell_kpi(SimpleNamespace(events=events), 7, as_json=as_json)
         return capsys.readouterr().out
 
     return told
@@ -79,12 +66,3 @@ def test_without_a_held_out_share_it_is_told_how_to_have_one(told):
 
 def test_before_labels_are_final_nothing_is_told(told):
     assert "older than its attribution window" in told([])
-
-
-def test_a_collector_that_is_away_is_a_sentence(monkeypatch):
-    def get(*_, **__):
-        raise httpx.ConnectError("refused")
-
-    monkeypatch.setattr(kpi.httpx, "get", get)
-    with pytest.raises(PlatformError, match=r"does not tell what was earned \(refused\)"):
-        tell_kpi(TARGET, 7, as_json=False)

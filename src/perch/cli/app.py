@@ -118,6 +118,19 @@ def drift(
 
 @app.command()
 @targeted
+def kpi(
+    target: Target,
+    days: Annotated[float, typer.Option(help="Of so many days.", min=0.01, max=400)] = 7.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what each version earns, and how much more than the one beside it: clicks, sales, revenue."""
+    from perch.cli.kpi import tell_kpi
+
+    tell_kpi(target, days, as_json=as_json)
+
+
+@app.command()
+@targeted
 def retrain(
     target: Target,
     override: Annotated[bool, typer.Option("--override", help="Also in the cool-down after the last run.")] = False,

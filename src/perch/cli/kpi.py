@@ -5,30 +5,25 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-import httpx
-import msgspec
 from rich.table import Column, Table
 
 from perch.cli.options import console
 from perch.cli.target import Target
 from perch.core.lift import LEAST_SALES, Earned, Lift, lift_of_events, lift_of_revenue
 from perch.core.types import Arm
-from perch.errors import PlatformError
 from perch.signals.earnings import Earning, Side, latest, strata, total
 
 _ERROR: Final = 0.05
 """Probability that an interval ever misses the truth."""
 
 _DAY_S: Final = 86_400.0
-_TIMEOUT_S: Final = 10.0
 _NAMES: Final = {Arm.STABLE: "champion", Arm.BASELINE: "baseline", Arm.CANARY: "canary"}
-_earnings = msgspec.json.Decoder(list[Earning])
 
 
 def tell_kpi(target: Target, days: float, *, as_json: bool) -> None:
     """Print what each side earned in so many days, and the lifts; raises `PlatformError` when nobody can tell."""
-    with target.collector() as url:
-        earnings = _ask(url, time.time() - days * _DAY_S)
+    with target.events() as client:
+        earnings = client.earnings(time.time() - days * _DAY_S)
     sides = [side for arm in _NAMES if (side := latest(earnings, arm)) is not None]
     if as_json:
         print(json.dumps(_plain(earnings, sides), indent=2))  # noqa: T201  for programs
@@ -39,14 +34,6 @@ def tell_kpi(target: Target, days: float, *, as_json: bool) -> None:
     console.print(_table(earnings, sides))
     for line in _sentences(earnings, sides):
         console.print(line, highlight=False, soft_wrap=True)
-
-
-def _ask(url: str, since_s: float) -> list[Earning]:
-    try:
-        answer = httpx.get(f"{url}/v1/earnings", params={"since_s": since_s}, timeout=_TIMEOUT_S, trust_env=False)
-        return _earnings.decode(answer.raise_for_status().content)
-    except (httpx.HTTPError, msgspec.MsgspecError) as error:
-        raise PlatformError(f"The collector does not tell what was earned ({error}): see its log.") from None
 
 
 def _table(earnings: Sequence[Earning], sides: Sequence[Side]) -> Table:

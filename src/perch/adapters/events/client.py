@@ -8,11 +8,13 @@ import msgspec
 
 from perch.adapters.events.people import Forgotten
 from perch.errors import PlatformError
+from perch.signals.earnings import Earning
 from perch.signals.events import Kept
 
 _TIMEOUT_S = 60.0
 
 _page = msgspec.json.Decoder(list[Kept])
+_earnings = msgspec.json.Decoder(list[Earning])
 _forgotten = msgspec.json.Decoder(Forgotten)
 
 
@@ -45,6 +47,10 @@ class EventsClient:
                 return
             yield page
             since_s, after_id = page[-1].prediction.time_s, page[-1].prediction.request_id
+
+    def earnings(self, since_s: float) -> list[Earning]:
+        """What versions earned in each arm, in stretches that began at a time or later."""
+        return _earnings.decode(self._ask("GET", "/v1/earnings", params={"since_s": repr(since_s)}))
 
     def note_export(self, name: str, since_s: float, until_s: float) -> None:
         """Have an export remembered, so that who is forgotten later is known to be in it."""
