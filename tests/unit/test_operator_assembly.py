@@ -10,6 +10,7 @@ from perch.adapters.cluster.seen import Seen
 from perch.adapters.labels.collector_resources import Volume
 from perch.adapters.registry.memory import MemoryRegistry
 from perch.core.types import Arm, Weights
+from perch.operator import assembly
 from perch.operator.assembly import Options, Parts
 from perch.settings import ModelService, Spec
 from service_world import register
@@ -44,6 +45,7 @@ def operator(cluster, tmp_path):
         client=cluster.client,
         blocking=cluster.blocking,
         lease=SimpleNamespace(check=lambda: None),
+        say_of=lambda *_: lambda _: None,
         meters=SimpleNamespace(tell_drift=lambda *_: None),
         seen=lambda _: seen,
     )
@@ -73,3 +75,16 @@ def test_who_takes_the_traffic_back_leaves_nothing_that_goes_on(cluster, operato
     weights, left = asyncio.run(story())
     assert weights == Weights()
     assert left == set()
+
+
+def test_what_happens_to_a_service_goes_to_the_log_and_to_who_wants_to_be_told(operator, monkeypatch, caplog):
+    monkeypatch.setattr(assembly, "AsyncClient", lambda **_: None)
+    monkeypatch.setattr(assembly, "Client", lambda **_: None)
+    monkeypatch.setattr(assembly.Seen, "of", lambda *_: None)
+    caplog.set_level("INFO")
+    told = []
+    webhook = SimpleNamespace(tell=lambda *one: told.append(one))
+    for given in (webhook, None):
+        assembly.Operator(operator.options, None, given).say_of("shop", "ads")("Rollout v3-1 has ended.")
+    assert told == [("shop/ads: Rollout v3-1 has ended.", {"service": "ads", "namespace": "shop"})]
+    assert caplog.text.count("shop/ads: Rollout v3-1 has ended.") == 2

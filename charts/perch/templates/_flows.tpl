@@ -16,6 +16,9 @@
 - {from: operator, to: collector, ports: [8090/TCP]}  # labels
 - {from: prometheus, to: collector, ports: [8090/TCP]}
 - {from: prometheus, to: operator, ports: [8082/TCP{{ with .Values.operator.alertsTokenSecret }}, 8083/TCP{{ end }}]}  # and alerts
+{{- if .Values.operator.notifySecret }}
+- {from: operator, to: webhook, ports: [443/TCP]}  # anywhere: a policy knows no names
+{{- end }}
 {{- if .Values.training.enabled }}
 - {from: training, to: api-server, ports: {{ include "perch.apiServerPorts" . }}}  # what a step made, and the wish
 - {from: training, to: dns, ports: [53/UDP, 53/TCP]}
@@ -53,6 +56,7 @@ training:
   podSelector: {matchLabels: {app.kubernetes.io/name: perch-training}}
   namespaceSelector: {{ $services }}
 data: {}
+webhook: {}
 registry:
   {{- if .Values.mlflow.enabled }}
   in: chart

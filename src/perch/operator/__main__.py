@@ -6,12 +6,15 @@ import os
 import socket
 import sys
 import uuid
+from contextlib import nullcontext
 from pathlib import Path
 
 import kopf
 
 from perch import asgi
 from perch.adapters.labels.collector_resources import Volume
+from perch.adapters.notify.message import Address
+from perch.adapters.notify.webhook import Webhook
 from perch.adapters.registry.mlflow import MlflowRegistry
 from perch.errors import PerchError
 from perch.operator.app import handlers
@@ -45,15 +48,17 @@ def main() -> int:
         alerts_token=alerts_token,
         allowed=Allowed(tuple(asked.allow_gateway), tuple(asked.allow_domain)),
     )
-    operator = Operator(options, registry)
-    operator.meters.serve(asked.metrics_port)
-    kopf.run(
-        registry=handlers(operator),
-        clusterwide=not asked.watch,
-        namespaces=asked.watch,
-        standalone=True,
-        liveness_endpoint=f"http://0.0.0.0:{asked.liveness_port}/healthz",  # the kubelet asks from outside the pod
-    )
+    address = Address.from_environment()
+    with nullcontext() if address is None else Webhook(address) as webhook:
+        operator = Operator(options, registry, webhook)
+        operator.meters.serve(asked.metrics_port)
+        kopf.run(
+            registry=handlers(operator),
+            clusterwide=not asked.watch,
+            namespaces=asked.watch,
+            standalone=True,
+            liveness_endpoint=f"http://0.0.0.0:{asked.liveness_port}/healthz",  # the kubelet asks from outside the pod
+        )
     return 0
 
 

@@ -7,7 +7,7 @@ import kopf
 
 from perch.adapters.cluster.objects import GROUP, VERSION
 from perch.errors import PerchError
-from perch.operator.assembly import Operator, say_of
+from perch.operator.assembly import Operator
 from perch.operator.claims import Claim, model_of
 from perch.operator.hosting import host
 
@@ -61,7 +61,7 @@ def handlers(operator: Operator) -> kopf.OperatorRegistry:
             try:
                 await host(operator, body, namespace, stopped, indices["claims"])
             except PerchError as error:
-                say_of(namespace, name)(str(error))
+                operator.say_of(namespace, name)(str(error))
                 kopf.warn(body, reason="NotServing", message=str(error))
                 operator.meters.tell_not_served(namespace, name)
                 await stopped.wait(_RETRY_S)

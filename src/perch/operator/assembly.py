@@ -20,6 +20,7 @@ from perch.adapters.fleet.kserve_resources import Serving
 from perch.adapters.labels.cluster import ClusterLabels
 from perch.adapters.labels.collector_resources import Collecting, Volume
 from perch.adapters.metrics.scrape import ScrapeSource
+from perch.adapters.notify.webhook import Webhook
 from perch.adapters.registry.port import ModelRegistry
 from perch.adapters.traffic.gateway import GatewayRouter, Route
 from perch.adapters.training.argo import ArgoTrainings
@@ -80,9 +81,17 @@ class Options:
 class Operator:
     """What all services of one operator share."""
 
-    def __init__(self, options: Options, registry: ModelRegistry) -> None:
+    def __init__(self, options: Options, registry: ModelRegistry, webhook: Webhook | None = None) -> None:
+        """Put together what is shared.
+
+        Args:
+            options: How it was started.
+            registry: Where models are.
+            webhook: Is told what happens to services, beside the log; `None`: nobody is.
+        """
         self.options = options
         self.registry = registry
+        self._webhook = webhook
         timeout = httpx2.Timeout(WRITE_S)  # of connecting, sending and receiving each
         self.client = AsyncClient(field_manager=FIELD_MANAGER, timeout=timeout)
         self.blocking = Client(field_manager=FIELD_MANAGER, timeout=timeout)
@@ -106,6 +115,16 @@ class Operator:
         if self.options.alerts_token is not None:
             lasting.append(serve(Alerts(self.options.alerts_token, self.watches, self.lease.check), ALERTS_PORT))
         return [asyncio.create_task(one) for one in lasting]
+
+    def say_of(self, namespace: str, name: str) -> Callable[[str], None]:
+        """Tells sentences about a service: to the log, and to whoever wants to be told."""
+
+        def say(sentence: str) -> None:
+            _log.info("%s/%s: %s", namespace, name, sentence)
+            if self._webhook is not None:
+                self._webhook.tell(f"{namespace}/{name}: {sentence}", {"service": name, "namespace": namespace})
+
+        return say
 
     def parts(self, declaration: ModelService, namespace: str, owner: Manifest) -> "Parts":
         """What a service is made of."""
@@ -172,7 +191,7 @@ class Parts:
         )
         self._router = GatewayRouter(operator.blocking, route, owner=owner, may_write=operator.lease.check)
         ports = Ports(operator.registry, self._fleet, self._router, self._metrics, self.store, self._labels)
-        say = say_of(namespace, name)
+        self._say = say = operator.say_of(namespace, name)
         self.service = Service(declaration, ports, options.ledgers / namespace / name, notify=say)
         trainings = ArgoTrainings(
             operator.client,
@@ -200,7 +219,7 @@ class Parts:
         """Take over what runs already; `renew`: for it to be brought up to date."""
         self._check_allowed()
         if self._labels is not None:
-            await self._labels.open(say_of(*self._key))
+            await self._labels.open(self._say)
         await self._adopt_versions(renew=renew)
 
     async def retreat(self, champion: int) -> None:
@@ -251,12 +270,3 @@ def labels_token(folder: Path, namespace: str, name: str) -> str:
         return asgi.read_token(asgi.keep_token(folder / ".labels-tokens" / namespace / name))
     except OSError as error:
         raise PlatformError(f"The token of labels cannot be kept in {folder} ({error.strerror}); mend it.") from None
-
-
-def say_of(namespace: str, name: str) -> Callable[[str], None]:
-    """Writes sentences about a service to the log."""
-
-    def say(sentence: str) -> None:
-        _log.info("%s/%s: %s", namespace, name, sentence)
-
-    return say

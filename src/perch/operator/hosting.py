@@ -15,7 +15,7 @@ import kopf
 
 from perch.errors import PerchError, PlatformError
 from perch.freshness.watch import LOOK_S
-from perch.operator.assembly import Operator, Parts, say_of
+from perch.operator.assembly import Operator, Parts
 from perch.operator.claims import Claim, check_first
 from perch.operator.hosted import Hosted
 from perch.operator.store import StatusStore, SupersededError
@@ -105,7 +105,7 @@ class _Turns:
         self._parts = parts
         self._hosted = hosted
         self._key = key
-        self._say = say_of(*key)
+        self._say = operator.say_of(*key)
         self._mending: asyncio.Task[str | None] | None = None
 
     async def close(self) -> None:
