@@ -18,7 +18,7 @@ export DO_NOT_TRACK := 1
 pytest = $(RUN)/pytest -q $(1) $(2) || $(RUN)/pytest -q --last-failed --last-failed-no-failures none $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train canary market loadtest break up down status test test-quick test-cluster lint types layers format bench-decisions bench-engine bench-freshness bench-imbalance bench-operator bench-training images cluster-up cluster-down doctor footprint render lock clean
+.PHONY: help install demo train canary market loadtest break up down status test test-quick test-cluster lint types layers format bench-collector bench-decisions bench-engine bench-freshness bench-imbalance bench-operator bench-training images cluster-up cluster-down doctor footprint render lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*##' '{printf "  \033[36m%-16s\033[0m%s\n", $$1, $$2}'
@@ -87,6 +87,9 @@ layers: install  ## Check that imports point down to the core
 format: install  ## Format the code
 	$(RUN)/ruff check --fix --quiet
 	$(RUN)/ruff format --quiet
+
+bench-collector: install  ## Measure how many events a second the collector takes, into SQLite and PostgreSQL (two minutes; QUICK=1: half a minute)
+	$(RUN)/python -m benchmarks.collector
 
 bench-decisions: install  ## Compare rollout rules on simulated traffic (half an hour; QUICK=1: two minutes)
 	$(RUN)/python -m benchmarks.decisions

@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 import psycopg
 import pytest
 
-_OPTIONS = "-c listen_addresses='' -c autovacuum=off -c fsync=off -c max_connections=40"
+QUICK = ("-c", "autovacuum=off", "-c", "fsync=off")
+"""Of no use but in tests, where nothing has to last."""
 
 _numbers = count()
 
@@ -30,7 +31,7 @@ def binaries() -> Path | None:
 
 
 @contextmanager
-def postgresql() -> Iterator[str]:
+def postgresql(*settings: str) -> Iterator[str]:
     """A server with nothing in it; gives the URL of its database `postgres`, over a socket."""
     programs = binaries()
     if programs is None:
@@ -46,7 +47,7 @@ def postgresql() -> Iterator[str]:
         if made.returncode:
             pytest.skip(f"no PostgreSQL can be started here: {made.stderr}")
         server = subprocess.Popen(
-            [programs / "postgres", "-D", folder / "data", "-k", folder, *_OPTIONS.replace("'", "").split()],
+            [programs / "postgres", "-D", folder / "data", "-k", folder, "-c", "listen_addresses=", *settings],
             cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **user,
         )  # fmt: skip
         try:
@@ -96,7 +97,7 @@ def relax(store):
 @pytest.fixture(scope="session")
 def postgresql_url():
     """A PostgreSQL server, for as long as the tests run."""
-    with postgresql() as url:
+    with postgresql(*QUICK) as url:
         yield url
 
 

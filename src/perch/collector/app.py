@@ -23,6 +23,7 @@ from perch.adapters.events.people import Attribute
 from perch.adapters.events.reading import Span
 from perch.adapters.events.store import EventStore
 from perch.asgi import Disconnected, Headers, Receive, Refusal, Scope, Send
+from perch.collector.gathering import Gathering
 from perch.collector.intake import NUL, UNREADABLE, Intake, readable
 from perch.collector.limit import Limit, TooManyError
 from perch.collector.page import render
@@ -139,6 +140,8 @@ class Collector:
             "/v1/attributes": asgi.digest(attributes_token) if attributes_token else _CLOSED,
         }
         self._thread = ThreadPoolExecutor(1, "events")
+        self._told_predictions = Gathering(store.add_predictions, self._in_thread)
+        self._told_outcomes = Gathering(store.add_outcomes, self._in_thread)
         self._in_flight = 0
         self._routes: dict[tuple[str, str], _Handler] = {
             ("POST", "/v1/predictions"): self._add_predictions,
@@ -204,7 +207,7 @@ class Collector:
 
     async def _add_predictions(self, body: bytes) -> _Answer:
         taken = self._predictions.read(body, self._clock())
-        await self._in_thread(lambda: self._store.add_predictions(taken.events, taken.parked))
+        await self._told_predictions.add(taken.events, taken.parked)
         return _told(len(taken.events), taken.complaints)
 
     async def _add_outcomes(self, body: bytes) -> _Answer:
@@ -212,9 +215,9 @@ class Collector:
             taken = self._outcomes.read(body, self._clock())
         except Refusal:
             unreadable = [Parked("malformed", readable(body[:4_000]))]
-            await self._in_thread(lambda: self._store.add_outcomes([], unreadable))
+            await self._told_outcomes.add([], unreadable)
             raise
-        await self._in_thread(lambda: self._store.add_outcomes(taken.events, taken.parked))
+        await self._told_outcomes.add(taken.events, taken.parked)
         return _told(len(taken.events), taken.complaints)
 
     async def _labels(self, query: bytes) -> _Answer:

@@ -4,8 +4,9 @@ from collections import defaultdict
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Text, bindparam, text
+from sqlalchemy import Connection, text
 
+from perch.adapters.events.writing import OfRequests
 from perch.signals.events import Kept, Outcome, Prediction
 
 PAGE: Final = 2_000
@@ -20,11 +21,11 @@ WHERE live.shadow = 0 AND live.time_s < :until_s
 ORDER BY live.time_s, live.request_id LIMIT :most
 """)
 
-_OUTCOMES = text("""
+_OUTCOMES = OfRequests("""
 SELECT request_id, label, time_s, value, source, explicit, cost FROM outcomes
-WHERE result = 'joined' AND request_id IN :request_ids
+WHERE result = 'joined' AND request_id {ids}
 ORDER BY request_id, source
-""").bindparams(bindparam("request_ids", expanding=True, type_=Text))
+""")
 
 
 class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,7 +46,7 @@ def kept(connection: Connection, span: Span) -> list[Kept]:
     asked = {"since_s": span.since_s, "until_s": span.until_s, "after_id": span.after_id, "most": PAGE}
     rows = connection.execute(_PREDICTIONS, asked).all()
     outcomes = defaultdict(list)
-    for row in connection.execute(_OUTCOMES, {"request_ids": [row.request_id for row in rows]}):
+    for row in _OUTCOMES.rows(connection, [row.request_id for row in rows]):
         outcomes[row.request_id].append(_outcome(row))
     return [Kept(_prediction(row), outcomes[row.request_id]) for row in rows]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import msgspec
-from sqlalchemy import Connection, Text, bindparam, text
+from sqlalchemy import Connection, text
 
 from perch.adapters.events import schema
 from perch.adapters.events.earnings import add_earnings, earnings
@@ -28,7 +28,7 @@ from perch.adapters.events.people import Attribute, Forgotten, forget, keep_attr
 from perch.adapters.events.quality import quality, sum_up
 from perch.adapters.events.reading import Span, kept
 from perch.adapters.events.retention import forget_older
-from perch.adapters.events.writing import add_up, advance, batches, insert_new, put
+from perch.adapters.events.writing import OfRequests, add_up, advance, batches, insert_new, put
 from perch.errors import PlatformError
 from perch.signals.earnings import Earning
 from perch.signals.events import CLICK, SHADOW, Kept, Outcome, Prediction
@@ -39,17 +39,13 @@ from perch.signals.summary import Summary, Tally
 MOST_SOURCES: Final = 16
 """Sources of outcomes that a store knows: each is a label of metrics."""
 
-_ids = bindparam("request_ids", expanding=True, type_=Text)
-
-_LIVE = text(
-    "SELECT request_id, time_s, model, version, arm FROM predictions WHERE shadow = 0 AND request_id IN :request_ids"
-).bindparams(_ids)
-
-_TOLD = text("SELECT request_id, source, label FROM outcomes WHERE request_id IN :request_ids").bindparams(_ids)
-
-_WAITING = text("""
-SELECT request_id, source, label, time_s FROM outcomes WHERE result = 'pending' AND request_id IN :request_ids
-""").bindparams(_ids)
+_LIVE = OfRequests(
+    "SELECT request_id, time_s, model, version, arm FROM predictions WHERE shadow = 0 AND request_id {ids}"
+)
+_TOLD = OfRequests("SELECT request_id, source, label FROM outcomes WHERE request_id {ids}")
+_WAITING = OfRequests(
+    "SELECT request_id, source, label, time_s FROM outcomes WHERE result = 'pending' AND request_id {ids}"
+)
 
 _SETTLE = text("""
 UPDATE outcomes SET result = :result, answered_s = :answered_s, model = :model, version = :version, arm = :arm
@@ -215,7 +211,7 @@ class EventStore:
 
     def _settle(self, connection: Connection, request_ids: Sequence[str]) -> None:
         """Join the outcomes that wait for some predictions."""
-        waiting = connection.execute(_WAITING, {"request_ids": request_ids}).mappings().all()
+        waiting = _WAITING.rows(connection, request_ids).mappings().all()
         settled = [row for row in self._joined(connection, list(map(dict, waiting))) if row["result"] != "pending"]
         if settled:
             connection.execute(_SETTLE, settled)
@@ -224,15 +220,16 @@ class EventStore:
 
     def _joined(self, connection: Connection, outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Outcomes with what becomes of each, and whose prediction it belongs to."""
-        request_ids = [one["request_id"] for one in outcomes]
-        live = {row.request_id: row for row in connection.execute(_LIVE, {"request_ids": request_ids})}
+        if not outcomes:
+            return []
+        live = {row.request_id: row for row in _LIVE.rows(connection, [one["request_id"] for one in outcomes])}
         for one in outcomes:
             if (prediction := live.get(one["request_id"])) is None:
                 one.update(result="pending", answered_s=0.0, model="", version="", arm="")
             else:
                 result = "joined" if one["time_s"] - prediction.time_s <= self.window_s else "late"
-                _, answered_s, model, version, arm = prediction
-                one.update(result=result, answered_s=answered_s, model=model, version=version, arm=arm)
+                one.update(result=result, answered_s=prediction.time_s)
+                one.update(model=prediction.model, version=prediction.version, arm=prediction.arm)
         return outcomes
 
     def _of_known_sources(self, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Parked]]:
@@ -248,7 +245,7 @@ class EventStore:
 
 def _compare(connection: Connection, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[dict[str, Any]]]:
     """Outcomes that are told for the first time, and what the others are counted as."""
-    rows = connection.execute(_TOLD, {"request_ids": [one.request_id for one in outcomes]})
+    rows = _TOLD.rows(connection, [one.request_id for one in outcomes])
     told = {(row.request_id, row.source): row.label for row in rows}
     new, again = [], []
     for one in outcomes:

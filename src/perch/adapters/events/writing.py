@@ -1,10 +1,11 @@
 """Inserts that are the same to SQLite and PostgreSQL, in batches."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Table, bindparam, func, select
+from sqlalchemy import Connection, CursorResult, Table, Text, bindparam, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from perch.adapters.events.schema import progress
@@ -64,6 +65,21 @@ def put(connection: Connection, table: Table, rows: Rows) -> None:
     insert = _insert(connection, table)
     new = {name: insert.excluded[name] for name in rows[0] if name not in table.primary_key.columns}
     connection.execute(insert.on_conflict_do_update(index_elements=table.primary_key.columns, set_=new), rows)
+
+
+class OfRequests:
+    """A query for the rows of some requests: `{ids}` in it stands for what follows `request_id`."""
+
+    def __init__(self, query: str) -> None:
+        self._sqlite = text(query.format(ids="IN (SELECT value FROM json_each(:request_ids))"))
+        ids = bindparam("request_ids", type_=postgresql.ARRAY(Text))
+        self._postgresql = text(query.format(ids="= ANY(:request_ids)")).bindparams(ids)
+
+    def rows(self, connection: Connection, request_ids: Sequence[str]) -> "CursorResult[Any]":
+        """The rows."""
+        if connection.dialect.name == "postgresql":
+            return connection.execute(self._postgresql, {"request_ids": request_ids})
+        return connection.execute(self._sqlite, {"request_ids": json.dumps(request_ids)})
 
 
 def reached(connection: Connection, name: str) -> float | None:
