@@ -10,6 +10,7 @@ import pytest
 from fake_cluster import NAMESPACE, FakeCluster
 from perch.core.types import Weights
 from perch.errors import PerchError, PlatformError
+from perch.freshness.store import Remembered
 from perch.operator import app, hosting
 from perch.operator.app import handlers
 from perch.operator.claims import Claim
@@ -54,7 +55,7 @@ class Freshness:
     """Watches over nothing."""
 
     def __init__(self):
-        self.policies, self.is_watched = [], False
+        self.policies, self.is_watched, self.remembered = [], False, Remembered()
 
     async def open(self):
         self.is_watched = True

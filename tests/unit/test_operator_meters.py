@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import generate_latest
 
-from perch.core.policy import Slo
+from perch.core.decay import Decay
+from perch.core.freshness_types import State as Age
+from perch.core.policy import FreshnessPolicy, Slo
 from perch.operator.meters import Meters
 from perch.operator.reporting import READY, condition
 from perch.settings.status import ModelServiceStatus
@@ -41,6 +43,7 @@ def test_a_service_is_told_of_with_its_promise_its_weight_its_evidence_and_one_p
         "slo_latency_seconds{ads} 0.05",
         "ready{ads} 1.0",
         "canary_weight{ads} 0.1",
+        "fallen_back{ads} 0.0",
         "evidence{ads} 2.5",
         'phase{ads,phase="ramp"} 1.0',
     }
@@ -75,3 +78,26 @@ def test_the_lease_is_asked_for_at_each_look():
     meters = Meters(lease)
     lease.held = False
     assert b"perch_operator_lease_held 0.0" in generate_latest(meters.registry)
+
+
+def test_the_age_of_a_model_is_told_once_somebody_has_looked(meters):
+    policy = FreshnessPolicy(staleness_limit_s=86_400.0, decay_quiet_s=10_000.0)
+    meters.tell_age("shop", "ads", Age(), policy, 5_000.0)
+    assert shown(meters) == set()
+    decay = Decay(detectors=(2_500.0,) * len(Decay().detectors), is_silent=True)
+    meters.tell_age("shop", "ads", Age(version=3, fresh_s=1_000.0, failures=2, decay=decay), policy, 5_000.0)
+    assert shown(meters) == {
+        "model_age_seconds{ads} 4000.0",
+        "model_age_limit_seconds{ads} 86400.0",
+        "decay_level{ads} 0.25",
+        "labels_silent{ads} 1.0",
+        "training_failures{ads} 2.0",
+    }
+
+
+def test_a_fallback_is_told_until_another_rollout_ends_otherwise(meters):
+    fallen = status("serving").model_copy(update={"outcome": "fall_back"})
+    meters.tell("shop", "ads", fallen, canary_weight=0, e_value=1)
+    assert "fallen_back{ads} 1.0" in shown(meters)
+    meters.tell("shop", "ads", fallen.model_copy(update={"outcome": "promote"}), canary_weight=0, e_value=1)
+    assert "fallen_back{ads} 0.0" in shown(meters)

@@ -128,6 +128,8 @@ class _Turns:
         service = self._parts.service
         told, weight, e_value = self._parts.store.told, service.weights.canary, service.e_value
         self._meters.tell(*self._key, told, canary_weight=weight, e_value=e_value)
+        policy = wish.declaration.spec.training.freshness
+        self._meters.tell_age(*self._key, self._parts.freshness.remembered.state, policy, now_s)
         if trouble is None:
             self._meters.tell_ticked(*self._key, now_s)
 

@@ -10,8 +10,11 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
 
+from perch.core.freshness_types import State as Age
 from perch.core.inputs import State
-from perch.core.policy import Slo
+from perch.core.policy import FreshnessPolicy, Slo
+from perch.core.staleness import age_s
+from perch.core.types import Action
 from perch.operator.lease import Lease
 from perch.operator.reporting import READY
 from perch.settings.status import ModelServiceStatus
@@ -50,6 +53,12 @@ class Meters:
                 ("active", "Whether the input drifts."),
             )
         }
+        self._fallen_back = self._gauge("fallen_back", "Whether the last rollout ended with the baseline as champion.")
+        self._age = self._gauge("model_age_seconds", "How old the champion is: what it does not know.")
+        self._oldest = self._gauge("model_age_limit_seconds", "Age at which a model is trained anew at the latest.")
+        self._decay = self._gauge("decay_level", "Evidence that the champion decays; the alarm rings at 1.")
+        self._silent = self._gauge("labels_silent", "Whether not one click comes for many that were predicted.")
+        self._failures = self._gauge("training_failures", "Runs of training in a row that did not succeed.")
         self._latency = self._gauge("slo_latency_seconds", "What 99 of 100 requests are answered within.")
 
     def _gauge(self, name: str, promise: str, *further: str) -> Gauge:
@@ -83,12 +92,23 @@ class Meters:
         ready = {one.type: one.status for one in status.conditions}.get(READY)
         self._ready.labels(namespace, name).set(ready == "True")
         self._weight.labels(namespace, name).set(canary_weight)
+        self._fallen_back.labels(namespace, name).set(status.outcome == Action.FALL_BACK)
         self._evidence.labels(namespace, name).set(e_value)
         if self._phases.get((namespace, name)) != status.phase:  # to remove is to look at the series of all services
             self._phases[namespace, name] = status.phase
             self._phase.remove_by_labels({"namespace": namespace, "name": name})
             if status.phase is not None:
                 self._phase.labels(namespace, name, status.phase).set(1)
+
+    def tell_age(self, namespace: str, name: str, age: Age, policy: FreshnessPolicy, now_s: float) -> None:
+        """Tell how fresh the model of a service is; nothing before anybody has looked."""
+        if age.version is None:
+            return
+        self._age.labels(namespace, name).set(age_s(age, now_s))
+        self._oldest.labels(namespace, name).set(policy.staleness_limit_s)
+        self._decay.labels(namespace, name).set(age.decay.level / policy.decay_quiet_s)
+        self._silent.labels(namespace, name).set(age.decay.is_silent)
+        self._failures.labels(namespace, name).set(age.failures)
 
     def tell_drift(self, namespace: str, name: str, state: State) -> None:
         """Tell how the inputs of a service stand. What drifts is marked where it is found: at a column, or a pair."""
