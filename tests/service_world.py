@@ -20,6 +20,7 @@ from perch.core.types import Arm, Counts
 from perch.rollout.service import Ports, Service
 from perch.rollout.standing import StandingFile
 from perch.settings import ModelService, Spec
+from perch.settings.schema import Events
 from perch.workload.features import FeatureColumns, FeatureSettings
 from perch.workload.package import Manifest
 from perch.workload.schema import CLICK_LOG
@@ -68,6 +69,8 @@ class World:
         self.source = MemorySource()
         self.fleet = MemoryFleet()
         self.labels = MemoryLabels()
+        self.has_judge = False
+        self.events = Events()
         self.store = StandingFile(self.folder / "service.json")
         try:
             self.start()
@@ -83,8 +86,10 @@ class World:
 
     def start(self):
         """The service begins, or begins again after a crash: from what stands in its folder."""
-        ports = Ports(self.registry, self.fleet, self.router, self.source, self.store, self.labels)
-        declaration = ModelService(spec=Spec(model="ad-clicks", slo=SLO, policy=FAST))
+        ports = Ports(
+            self.registry, self.fleet, self.router, self.source, self.store, self.labels, has_judge=self.has_judge
+        )
+        declaration = ModelService(spec=Spec(model="ad-clicks", slo=SLO, policy=FAST, events=self.events))
         self.service = Service(declaration, ports, self.folder, notify=self.told.append)
         self.loop.run(self.service.open())
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -12,8 +13,9 @@ from perch.adapters.labels.http import HttpLabels
 from perch.adapters.labels.memory import MemoryLabels
 from perch.collector.app import Collector
 from perch.core.decay import Matured
-from perch.core.types import Cohort, Outcomes
+from perch.core.types import Cohort, Judgement, Outcomes
 from perch.signals.events import Outcome, Prediction
+from perch.signals.judging import Judged
 from perch.signals.labels import Comparison, Cursor
 
 WINDOW_S = 20.0
@@ -29,6 +31,9 @@ class InMemory:
 
     def learn(self, outcomes):
         self.source.known.append(outcomes)
+
+    def judge(self, p_value):
+        self.source.judged.append(Judgement(p_value, "column age differs"))
 
     def mature(self, version, sums):
         self.source.final.append((5.0, version, sums))
@@ -60,6 +65,11 @@ class OverHttp:
             self.store.add_outcomes([Outcome(one.request_id, 1, BEGIN_S + 2) for one in clicked])
         if outcomes.paired:
             self.store.add_predictions([self.answer("stable"), self.answer("shadow")])
+
+    def judge(self, p_value):
+        self.told += 1
+        until_s = BEGIN_S + self.told
+        self.store.add_judgement(Judged("1", "2", until_s - 1, until_s, p_value, "column age differs"))
 
     def mature(self, version, sums):
         self.store = EventStore(self.folder / "store", WINDOW_S, lambda: WINDOW_S + 9)
@@ -117,6 +127,19 @@ def test_what_became_known_is_handed_out_with_a_cursor_behind_it(site, loop):
     assert [cohort.canary for cohort in arrived.outcomes.cohorts] == [1]
     assert arrived.outcomes.paired == PAIR
     assert loop(site.source.since(ROLLOUT, arrived.cursor)).outcomes == Outcomes()
+
+
+def test_each_judgement_is_handed_out_once_to_who_asks_for_them(site, loop):
+    judged = replace(ROLLOUT, judged=True)
+    site.judge(0.5)
+    assert loop(site.source.since(ROLLOUT, Cursor())).judgements == ()
+    first = loop(site.source.since(judged, Cursor()))
+    assert first.judgements == (Judgement(0.5, "column age differs"),)
+    assert loop(site.source.since(judged, Cursor())) == first
+    site.judge(0.25)
+    second = loop(site.source.since(judged, first.cursor))
+    assert second.judgements == (Judgement(0.25, "column age differs"),)
+    assert loop(site.source.since(judged, second.cursor)).judgements == ()
 
 
 def test_the_same_cursor_gives_the_same_labels_and_those_that_have_come_since(site, loop):

@@ -20,7 +20,19 @@ from perch.core import (
 )
 from perch.core.paired import spread
 from perch.core.policy import Labels
-from perch.core.types import Action, Arm, Cohort, Command, Counts, Decision, Observation, Outcomes, Phase, Weights
+from perch.core.types import (
+    Action,
+    Arm,
+    Cohort,
+    Command,
+    Counts,
+    Decision,
+    Judgement,
+    Observation,
+    Outcomes,
+    Phase,
+    Weights,
+)
 
 POLICY = Policy(
     shadow_s=3.0,
@@ -60,7 +72,7 @@ commands = st.sampled_from([None] * 12 + [Command.PAUSE, Command.RESUME, Command
 cohorts = st.builds(Cohort, st.sampled_from([0.01, 0.5, 0.98]), st.integers(0, 5), st.integers(0, 5))
 losses = st.lists(st.floats(-1, 1), max_size=5).map(lambda drawn: spread(drawn) if drawn else ())
 outcomes = st.one_of(st.none(), st.builds(Outcomes, st.tuples(cohorts), losses))
-judgements = st.lists(st.floats(0, 1), max_size=1).map(tuple)
+judgements = st.lists(st.builds(Judgement, st.floats(0, 1)), max_size=1).map(tuple)
 policies = st.builds(
     replace,
     st.just(POLICY),

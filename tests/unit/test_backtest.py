@@ -6,7 +6,7 @@ import pytest
 
 from core_market import Version
 from perch.core.policy import Labels
-from perch.core.types import Action, Cohort, Outcomes, Phase
+from perch.core.types import Action, Cohort, Judgement, Outcomes, Phase
 from perch.errors import RolloutError
 from perch.rollout import running as running_module
 from perch.rollout.backtest import backtest, promotion, untried
@@ -116,7 +116,7 @@ def test_what_a_record_cannot_tell_of_a_policy_is_said(good, changes, says):
 
 
 def test_what_was_recorded_is_tried(good):
-    known = {"outcomes": Outcomes(cohorts=(Cohort(0.5, 1, 0),)), "judgements": (0.5,)}
+    known = {"outcomes": Outcomes(cohorts=(Cohort(0.5, 1, 0),)), "judgements": (Judgement(0.5),)}
     last = replace(good.ticks[-1], observation=replace(good.ticks[-1].observation, **known))
     record = replace(good, ticks=(*good.ticks[:-1], last))
     assert not list(untried(record, replace(FAST, labels=Labels.WATCHED, external_judge=True)))

@@ -58,9 +58,9 @@ def test_labels_are_asked_for_by_versions_begin_and_cursor(store):
     told = ask(store, "stable=1&canary=2&since_s=1.5").json()
     assert told["outcomes"]["cohorts"] == [{"share": 0.5, "canary": 1, "stable": 0}]
     assert sum(told["outcomes"]["paired"]) == 1
-    assert told["cursor"] == {"clicks": 1, "paired_s": 20.0}
+    assert told["cursor"] == {"clicks": 1, "paired_s": 20.0, "judged_s": 0.0}
     again = ask(store, "stable=1&canary=2&since_s=1.5&clicks=1&paired_s=20.0").json()
-    assert again == {"outcomes": {"cohorts": [], "paired": []}, "cursor": told["cursor"]}
+    assert again == {"outcomes": {"cohorts": [], "paired": []}, "cursor": told["cursor"], "judgements": []}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from perch.core import Cause, Policy, dumps
 from perch.core.paired import spread
 from perch.core.policy import Labels
 from perch.core.sources import Source, parts
-from perch.core.types import Action, Cohort, Outcomes, Phase
+from perch.core.types import Action, Cohort, Judgement, Outcomes, Phase
 
 JUDGED = replace(LIVE_ONLY, external_judge=True)
 WATCHED = replace(LIVE_ONLY, labels=Labels.WATCHED)
@@ -19,6 +19,7 @@ FAR_FEWER_CLICKS = Outcomes(cohorts=(Cohort(share=0.5, canary=20, stable=80),))
 AS_MANY_CLICKS = Outcomes(cohorts=(Cohort(share=0.5, canary=100, stable=100),))
 WORSE_LOSSES = Outcomes(paired=spread([0.2, 0.4, -0.1] * 20))
 EQUAL_LOSSES = Outcomes(paired=spread([0.02, -0.02] * 50))
+CERTAIN = Judgement(1e-6, "column age differs most")
 
 
 def market(policy, seconds, **told):
@@ -54,15 +55,15 @@ def test_the_evidence_of_counts_counts_by_its_part_where_others_have_one():
 
 
 def test_two_windows_of_a_certain_judge_convict_and_one_does_not():
-    assert market(JUDGED, 1, judgements=(1e-6,)).state.cause is None
-    convicted = market(JUDGED, 2, judgements=(1e-6,))
+    assert market(JUDGED, 1, judgements=(CERTAIN,)).state.cause is None
+    convicted = market(JUDGED, 2, judgements=(CERTAIN,))
     assert (convicted.state.outcome, convicted.state.cause) == (Action.ROLL_BACK, Cause.HARM)
-    assert "the external judge finds" in convicted.sentence
+    assert "is given other inputs than the champion: column age differs most; evidence" in convicted.sentence
     assert convicted.decisions[-1].e_value >= 100
 
 
 def test_nobody_listens_to_a_judge_that_the_policy_does_not_name():
-    assert market(LIVE_ONLY, 20, judgements=(1e-6,)).state.cause is None
+    assert market(LIVE_ONLY, 20, judgements=(CERTAIN,)).state.cause is None
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,12 @@ def test_mending_gives_the_models_own_function_back(spy):
     assert not switch.disturbs
 
 
+def test_what_the_model_was_given_is_known_where_it_is_not_what_was_asked(spy):
+    skewed = switched(spy, skew=Skew("price", "scale", 3.0)).score(COLUMNS)
+    assert skewed.given == {"price": [3.0, None], "site": ["a", "b"]} == spy.seen[-1]
+    assert switched(spy, constant_score=0.5).score(COLUMNS).given is None
+
+
 def test_a_constant_score_replaces_every_rows(spy):
     assert switched(spy, constant_score=0.7).score(COLUMNS).probabilities == [0.7, 0.7]
 

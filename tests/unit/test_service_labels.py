@@ -1,5 +1,6 @@
 """What a service does with labels, and with a pod that is to be taken out."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -9,12 +10,13 @@ from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
 from perch.core.paired import spread
 from perch.core.policy import Labels
-from perch.core.types import Action, Arm, Cohort, Counts, Outcomes
+from perch.core.types import Action, Arm, Cohort, Counts, Judgement, Outcomes
 from perch.errors import PlatformError, RolloutError
 from perch.rollout import running as running_module
 from perch.rollout import service as service_module
 from perch.rollout.backtest import backtest
 from perch.rollout.ledger import entries, read
+from perch.settings.schema import Events
 from service_world import FAST, World, register
 
 WATCHED = replace(FAST, labels=Labels.WATCHED, shadow_s=30)
@@ -137,10 +139,74 @@ def test_a_release_that_requires_labels_which_nobody_collects_is_refused(world):
     assert not world.service.rolling
 
 
-def test_a_release_that_counts_on_a_judge_whom_nobody_hears_is_refused(world):
-    with pytest.raises(RolloutError, match=r"externalJudge: true.*no platform of Perch hands on judgements"):
-        world.release(2, replace(FAST, external_judge=True))
+JUDGED = replace(FAST, external_judge=True, shadow_s=600.0)
+
+
+@pytest.mark.parametrize(
+    ("has_judge", "collects", "inputs_share", "says"),
+    [
+        (False, True, 0.5, "nobody judges here"),
+        (True, False, 0.5, "nobody judges"),
+        (True, True, 0.0, "`featuresShare`"),
+    ],
+)
+def test_a_release_that_counts_on_a_judge_who_could_say_nothing_is_refused(
+    world, has_judge, collects, inputs_share, says
+):
+    world.has_judge, world.events = has_judge, Events(featuresShare=inputs_share)
+    world.labels = world.labels if collects else None
+    world.start()
+    with pytest.raises(RolloutError, match=f"externalJudge: true.*{says}"):
+        world.release(2, JUDGED)
     assert not world.service.rolling
+
+
+@pytest.fixture
+def judged_world(world):
+    """Somebody judges."""
+    world.has_judge = True
+    world.start()
+    return world
+
+
+def test_judgements_bring_a_canary_home_with_what_they_found(judged_world):
+    world = judged_world
+    name = world.release(2, JUDGED)
+    assert world.service.is_judged
+    for _ in range(3):
+        world.tick()
+        world.labels.judged.append(Judgement(1e-7, "column age differs most"))
+    world.run_out()
+    status = world.service.status()
+    assert status.outcome is Action.ROLL_BACK
+    assert "is given other inputs than the champion: column age differs most; evidence" in status.sentence
+    assert backtest(record(world, name), JUDGED).exact
+    assert not world.service.is_judged
+
+
+def test_each_judgement_counts_once_whatever_crashes(judged_world, monkeypatch):
+    world = judged_world
+    name = world.release(2, JUDGED)
+    save = world.store.save
+    for crash in ("between ticks", "before saving", "after saving"):
+        world.labels.judged.append(Judgement(0.5, crash))
+        with monkeypatch.context() as patch:
+            patch.setattr(world.store, "save", lambda standing, crash=crash: killed(crash, save, standing))
+            with nullcontext() if crash == "between ticks" else pytest.raises(RuntimeError, match="killed"):
+                world.tick()
+        world.start()
+    world.tick()
+    told = [judgement.finding for tick in record(world, name).ticks for judgement in tick.observation.judgements]
+    assert told == ["between ticks", "before saving", "after saving"]
+
+
+def test_nobody_asks_for_judgements_that_the_policy_does_not_count_on(judged_world):
+    world = judged_world
+    name = world.release(2, WATCHED)
+    world.labels.judged.append(Judgement(1e-7))
+    world.tick()
+    assert [tick.observation.judgements for tick in record(world, name).ticks] == [()]
+    assert not world.service.is_judged
 
 
 @pytest.mark.parametrize(

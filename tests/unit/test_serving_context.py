@@ -44,16 +44,26 @@ def test_the_row_that_is_shown_is_told_as_it_was_received():
     assert told(2, features_share=1.0).features == {"age": None, "user_id": "u1", "device": None}
 
 
-def test_a_copy_tells_no_inputs_for_the_live_request_did():
+def test_a_copy_tells_no_shown_row_for_nobody_saw_one():
     assert told(arm="shadow", features_share=1.0).features is None
 
 
+def test_the_first_row_is_told_of_every_request_that_is_sampled_and_of_its_copy_but_not_twice():
+    first = {"age": 0.5, "user_id": "u1", "device": "phone"}
+    assert told(1, features_share=1.0).first == first
+    assert told(1, arm="shadow", features_share=1.0).first == first
+    assert told(0, arm="shadow", features_share=1.0).first == first
+    assert (told(0, features_share=1.0).features, told(0, features_share=1.0).first) == (first, None)
+    assert told(1, features_share=0.0).first is None
+
+
 def test_a_share_of_the_requests_tells_its_inputs_and_all_versions_the_same_ones():
-    sampled = [told(request_id=f"r{i}", features_share=0.1).features is not None for i in range(5_000)]
-    assert 0.08 < sum(sampled) / 5_000 < 0.12
-    assert sampled == [
-        told(request_id=f"r{i}", arm="canary", features_share=0.1).features is not None for i in range(5_000)
-    ]
+    live, of_canary, copied = (
+        [told(1, arm, f"r{i}", features_share=0.1).first is not None for i in range(5_000)]
+        for arm in ("stable", "canary", "shadow")
+    )
+    assert 0.08 < sum(live) / 5_000 < 0.12
+    assert live == of_canary == copied
 
 
 def test_slices_are_told_by_their_names_but_no_sensitive_ones():

@@ -29,6 +29,7 @@ from perch.collector.limit import Limit, TooManyError
 from perch.collector.page import render
 from perch.signals import exposition
 from perch.signals.events import Outcome, Prediction, TimeS, UserId
+from perch.signals.judging import Judged
 from perch.signals.labels import Comparison, Cursor
 
 BODY_LIMIT_BYTES: Final = 8_000_000
@@ -56,6 +57,8 @@ class _LabelsQuery(msgspec.Struct, forbid_unknown_fields=True):
     since_s: _TimeS
     clicks: int = 0
     paired_s: _TimeS = 0.0
+    judged: bool = False
+    judged_s: _TimeS = 0.0
 
 
 class _MaturedQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -85,11 +88,14 @@ class _Forget(msgspec.Struct, forbid_unknown_fields=True):
     user: UserId
 
 
+_judged = msgspec.json.Decoder(Judged)
 _attributes = msgspec.json.Decoder(list[Attribute])
 _export = msgspec.json.Decoder(_Export)
 _forget = msgspec.json.Decoder(_Forget)
 
 _CONTROL: Final = ("/v1/events", "/v1/exports", "/v1/forget")
+_JUDGING: Final = ("/v1/window", "/v1/judgements")
+_JUDGED_FOR_S: Final = 60.0  # after a rollout was last asked about
 _CLOSED: Final = ""  # no token has this digest
 
 
@@ -99,7 +105,8 @@ class Collector:
     `POST /v1/predictions` and `POST /v1/outcomes` take JSON lists and need a token each: who shows the winners and
     knows the clicks is not who may say what was predicted. `GET /v1/labels` needs that of predictions, or one of its
     own, and so does `GET /v1/matured`. What a person asks, `GET /v1/events`, `POST /v1/exports` and `POST /v1/forget`,
-    needs the control token; `POST /v1/attributes`, of sensitive attributes, one of its own. `GET /v1/summary`,
+    needs the control token; `POST /v1/attributes`, of sensitive attributes, one of its own; and so do `GET /v1/window`
+    and `POST /v1/judgements`, of the external judge, which sees inputs and can bring a canary home. `GET /v1/summary`,
     `/metrics` and `/healthz` only read counts and need none.
     """
 
@@ -112,6 +119,7 @@ class Collector:
         *,
         control_token: str | None = None,
         attributes_token: str | None = None,
+        judge_token: str | None = None,
         limit: Limit | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -124,6 +132,7 @@ class Collector:
             labels_digest: Digest of the bearer token of labels, see `asgi.digest`; `None`: it is that of predictions.
             control_token: The bearer token of what a person asks; `None`: nobody may.
             attributes_token: The bearer token of sensitive attributes; `None`: they are not taken.
+            judge_token: The bearer token of the external judge; `None`: there is none.
             limit: What each client may send.
             clock: Seconds since the epoch, by which the times of events are judged.
         """
@@ -138,7 +147,9 @@ class Collector:
             **dict.fromkeys(("/v1/labels", "/v1/matured"), labels_digest or asgi.digest(token)),
             **dict.fromkeys(_CONTROL, asgi.digest(control_token) if control_token else _CLOSED),
             "/v1/attributes": asgi.digest(attributes_token) if attributes_token else _CLOSED,
+            **dict.fromkeys(_JUDGING, asgi.digest(judge_token) if judge_token else _CLOSED),
         }
+        self._judging: tuple[float, Comparison] | None = None
         self._thread = ThreadPoolExecutor(1, "events")
         self._told_predictions = Gathering(store.add_predictions, self._in_thread)
         self._told_outcomes = Gathering(store.add_outcomes, self._in_thread)
@@ -153,6 +164,8 @@ class Collector:
             ("GET", "/v1/events"): self._events,
             ("POST", "/v1/exports"): self._note_export,
             ("POST", "/v1/forget"): self._forget,
+            ("GET", "/v1/window"): self._window,
+            ("POST", "/v1/judgements"): self._add_judgement,
             ("GET", "/v1/summary"): self._summary,
             ("GET", "/metrics"): self._metrics,
             ("GET", "/healthz"): self._healthy,
@@ -222,8 +235,10 @@ class Collector:
 
     async def _labels(self, query: bytes) -> _Answer:
         asked = _read_query(query, _LabelsQuery, "stable and canary (versions), since_s, clicks and paired_s")
-        comparison = Comparison(asked.stable, asked.canary, asked.since_s)
-        cursor = Cursor(asked.clicks, asked.paired_s)
+        comparison = Comparison(asked.stable, asked.canary, asked.since_s, asked.judged)
+        cursor = Cursor(asked.clicks, asked.paired_s, asked.judged_s)
+        if asked.judged:
+            self._judging = self._clock(), comparison
         return _json(await self._in_thread(lambda: self._store.labels_since(comparison, cursor)))
 
     async def _matured(self, query: bytes) -> _Answer:
@@ -251,6 +266,17 @@ class Collector:
     async def _forget(self, body: bytes) -> _Answer:
         asked = _read_body(body, _forget, "an object with the user")
         return _json(await self._in_thread(lambda: self._store.forget(asked.user)))
+
+    async def _window(self, _: bytes) -> _Answer:
+        """What is to be judged next of the rollout that is asked about now; `null`: nothing is."""
+        asked_s, comparison = self._judging or (0.0, None)
+        if comparison is None or self._clock() - asked_s > _JUDGED_FOR_S:
+            return _json(None)
+        return _json(await self._in_thread(lambda: self._store.window(comparison)))
+
+    async def _add_judgement(self, body: bytes) -> _Answer:
+        judged = _read_body(body, _judged, "an object with stable, canary, from_s, until_s, p_value and finding")
+        return _json({"accepted": int(await self._in_thread(lambda: self._store.add_judgement(judged)))})
 
     async def _summary(self, _: bytes) -> _Answer:
         return _json(await self._in_thread(self._store.summary))

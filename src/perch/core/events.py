@@ -12,7 +12,7 @@ from operator import add, sub
 from typing import NamedTuple, Self
 
 from perch.core.reference import Reference
-from perch.core.types import Arm, Command, Counts, Outcomes
+from perch.core.types import Arm, Command, Counts, Judgement, Outcomes
 from perch.errors import RolloutError
 
 FAILED = 0
@@ -75,7 +75,7 @@ class Tick(NamedTuple):
 
     command: Command | None = None
     outcomes: Outcomes | None = None
-    judgements: tuple[float, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
 
     pods: Mapping[Arm, Mapping[str, Tally]] = {}
     """Each pod of an arm, where the arm has several."""

@@ -1,4 +1,4 @@
-"""A judge from outside, such as the drift of predictions (canary against champion) that a monitoring tool computes.
+"""A judge from outside, such as the drift of inputs (canary against champion) that a monitoring tool computes.
 
 It closes windows and gives a p-value for each. For 0 < kappa < 1 the function kappa p^(kappa - 1) falls and its
 integral over [0, 1] is 1, so if P(p <= u | past) <= u for every u, its expectation given the past is at most 1. The
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from math import log
 from typing import Self
 
+from perch.core.types import Judgement
 from perch.core.wealth import grown, mean_wealth
 from perch.errors import RolloutError
 
@@ -36,19 +37,23 @@ class Judge:
     log_wealth: tuple[float, ...] = (0.0,) * len(_KAPPAS)
     """ln of the wealth of each kappa."""
 
+    worst: Judgement | None = None
+    """Of the window that tells most; `None` before the first one."""
+
     @property
     def e_value(self) -> float:
         """Evidence that the judge's null is wrong; 1 means none."""
         return mean_wealth(self.log_wealth)
 
-    def after(self, p_values: Iterable[float]) -> Self:
-        """Evidence after windows that closed, one p-value each.
+    def after(self, judgements: Iterable[Judgement]) -> Self:
+        """Evidence after further windows.
 
         Raises:
             RolloutError: a number that is no p-value.
         """
-        wealth = self.log_wealth
-        for p_value in p_values:
+        wealth, worst = self.log_wealth, self.worst
+        for judgement in judgements:
+            p_value = judgement.p_value
             if not 0 <= p_value <= 1:
                 raise RolloutError(
                     f"The external judge gave {p_value:g}; a p-value lies between 0 and 1. Does it report a score? "
@@ -56,4 +61,5 @@ class Judge:
                 )
             log_p = log(max(p_value, _LEAST))
             wealth = grown(wealth, (log(kappa) + (kappa - 1) * log_p for kappa in _KAPPAS))
-        return type(self)(wealth)
+            worst = judgement if worst is None or p_value < worst.p_value else worst
+        return type(self)(wealth, worst)

@@ -165,7 +165,8 @@ class Policy:
     """A canary may earn this share of the champion's clicks less before it counts as harm."""
 
     external_judge: bool = False
-    """Whether a judge from outside (drift of predictions, canary against champion) gets a part of the evidence."""
+    """Whether a judge from outside gets a part of the evidence: Evidently, which compares what the canary and the
+    champion are asked, in a sample of the requests."""
 
     warm_up_requests: int = 0
     """Latency and scores are not weighed until the canary has finished this many requests, in the shadow stage or,

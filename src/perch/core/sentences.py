@@ -35,9 +35,15 @@ def harm_by(source: Source, situation: Situation) -> str:
         f" {percent(policy.tolerated_loss)} above the champion's",
         Source.CLICKS: f"the canary earns over {percent(policy.tolerated_click_loss)} fewer clicks than its share of"
         " the requests should",
-        Source.JUDGE: "the external judge finds that the canary's windows differ from the champion's",
+        Source.JUDGE: "the external judge finds that the canary is given other inputs than the champion"
+        + _finding(situation),
     }[source]
     return f"{what}; evidence {odds(situation.e_value)}, needed {situation.threshold:,.0f}"
+
+
+def _finding(situation: Situation) -> str:
+    worst = situation.state.judge.worst
+    return f": {worst.finding}" if worst and worst.finding else ""
 
 
 def ejected(situation: Situation, arm: Arm, pod: str) -> str:

@@ -180,6 +180,17 @@ class Outcomes:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What an external judge says of one window of requests."""
+
+    p_value: float
+    """Of "both arms are asked the same", 0 to 1."""
+
+    finding: str = ""
+    """What differs most in this window, in words that end a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """One tick: what each arm counted since the last one."""
 
@@ -198,8 +209,8 @@ class Observation:
     outcomes: Outcomes | None = None
     """Labels that arrived; `None` where nobody collects them."""
 
-    judgements: tuple[float, ...] = ()
-    """P-values of an external judge, one for each window that it closed since the last tick: see `perch.core.judge`."""
+    judgements: tuple[Judgement, ...] = ()
+    """Of an external judge, one for each window that was judged since the last tick: see `perch.core.judge`."""
 
     pods: Mapping[Arm, Mapping[str, Counts]] = field(default_factory=dict)
     """What each pod of an arm counted, where an arm has several. They add up to the arm's counts."""

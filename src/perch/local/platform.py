@@ -29,6 +29,7 @@ from perch.errors import PerchError
 from perch.freshness.store import FreshnessFile
 from perch.freshness.watch import Sources, Watch
 from perch.local.fleet import LocalFleet
+from perch.local.judge import LocalJudge, is_installed
 from perch.local.processes import Child, check_port_free, free_port
 from perch.local.trainings import LocalTrainings
 from perch.rollout.service import Ports, Service
@@ -67,6 +68,9 @@ class Platform:
 
     drift: DriftWatch
     """Watches over what the service is asked about."""
+
+    judge: LocalJudge
+    """Runs while a rollout wants to be judged."""
 
     helpers: tuple[Child, ...]
     """The processes beside the versions' own: the proxy and the collector."""
@@ -128,7 +132,10 @@ async def platform(
         labels = HttpLabels(collector_url, token)
         stack.push_async_callback(labels.close)
         store = StandingFile(folder / "service.json")
-        service = Service(declaration, Ports(registry, fleet, router, metrics, store, labels), folder, notify=notify)
+        judge = LocalJudge(collector_url, places.judge_token, places.logs / "judge.log")
+        stack.push_async_callback(judge.stop)
+        ports = Ports(registry, fleet, router, metrics, store, labels, has_judge=is_installed())
+        service = Service(declaration, ports, folder, notify=notify)
         await service.open()
         stack.push_async_callback(service.close)
         freshness: Watch | None = None
@@ -162,6 +169,7 @@ async def platform(
             alerts_token=places.alerts_token.read_text(encoding="utf-8"),
             freshness=freshness,
             drift=drift,
+            judge=judge,
             helpers=helpers,
         )
         loop = asyncio.create_task(_tick_forever(running, notify))
@@ -182,6 +190,7 @@ class _Places:
         self.logs, self.envoy, self.store = folder / "log", folder / "envoy", folder / "events.sqlite"
         self.token, self.feedback_token = asgi.keep_token(folder / "token"), asgi.keep_token(folder / "feedback-token")
         self.alerts_token = asgi.keep_token(folder / "alerts-token")
+        self.judge_token = asgi.keep_token(folder / "judge-token")
         self.attributes_token = asgi.keep_token(folder / "attributes-token")
 
 
@@ -213,6 +222,7 @@ def _collector_command(places: _Places, spec: Spec) -> list[str]:
         *("--store", str(places.store), "--attribution-window-s", str(spec.attribution_window_s)),
         *("--retention-days", str(spec.events.retention_days)),
         *("--token-file", str(places.token), "--feedback-token-file", str(places.feedback_token)),
+        *("--judge-token-file", str(places.judge_token)),
         *("--control-token-file", str(places.token), "--attributes-token-file", str(places.attributes_token)),
     ]
 
@@ -223,6 +233,7 @@ async def _tick_forever(running: Platform, notify: Callable[[str], None]) -> Non
     while True:
         try:
             revived = [child.revive() for child in running.helpers] + await running.fleet.revive()
+            revived.append(await running.judge.follow(is_wanted=running.service.is_judged))
             for sentence in filter(None, revived):
                 notify(sentence)
             await running.service.tick(time.time())

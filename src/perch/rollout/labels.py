@@ -1,4 +1,4 @@
-"""Labels of a rollout: who is asked for them, how far they have been taken in, and what is not tested without them."""
+"""Labels and judgements of a rollout: who is asked, how far they have been taken in, what is not tested without."""
 
 from collections.abc import Iterator
 
@@ -10,12 +10,27 @@ from perch.rollout.attempt import Attempt
 from perch.signals.labels import Arrivals, Comparison
 
 
-def check(policy: Policy, source: LabelSource | None) -> None:
-    """Refuse a policy that counts on evidence which nobody brings; raises `RolloutError`."""
-    if policy.external_judge:
+def check(policy: Policy, source: LabelSource | None, *, has_judge: bool, inputs_share: float) -> None:
+    """Refuse a policy that counts on evidence which nobody brings.
+
+    Args:
+        policy: What a rollout may risk.
+        source: Who knows what became of requests.
+        has_judge: Whether the external judge runs beside it.
+        inputs_share: Share of the requests whose inputs are kept.
+
+    Raises:
+        RolloutError: the evidence would never come.
+    """
+    if policy.external_judge and (source is None or not has_judge):
         raise RolloutError(
-            "The policy says `externalJudge: true`, and no platform of Perch hands on judgements yet, so a part of "
-            "alpha would lie idle. Leave it out."
+            "The policy says `externalJudge: true`, and nobody judges here, so a part of alpha would lie idle. Leave "
+            "it out, or give the platform a judge: docs/how-to/have-inputs-judged.md says how."
+        )
+    if policy.external_judge and not inputs_share:
+        raise RolloutError(
+            "The policy says `externalJudge: true`, and `featuresShare` of `spec.events` is 0, so no inputs are kept "
+            "for it to judge. Keep those of a share of the requests, such as 0.05, or leave `externalJudge` out."
         )
     if policy.labels is Labels.REQUIRED and source is None:
         raise RolloutError(
@@ -38,8 +53,10 @@ def untested(policy: Policy, fixed: Reference, source: LabelSource | None) -> It
 
 
 async def arrived(source: LabelSource | None, attempt: Attempt) -> Arrivals | None:
-    """The labels that became known since the last tick; `None` when they are not asked for or do not come."""
-    if source is None or attempt.policy.labels is Labels.IGNORED:
+    """What became known since the last tick; `None` when nothing is asked for, or it does not come."""
+    policy = attempt.policy
+    if source is None or (policy.labels is Labels.IGNORED and not policy.external_judge):
         return None
     versions = str(attempt.champion), str(attempt.version)
-    return await source.since(Comparison(*versions, attempt.state.started_s), attempt.label_cursor)
+    comparison = Comparison(*versions, attempt.state.started_s, judged=policy.external_judge)
+    return await source.since(comparison, attempt.label_cursor)

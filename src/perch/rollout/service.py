@@ -59,6 +59,9 @@ class Ports:
     labels: LabelSource | None = None
     """`None`: nobody collects outcomes."""
 
+    has_judge: bool = False
+    """Whether an external judge compares what the arms are asked, where a policy wants it."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Admitted:
@@ -90,6 +93,7 @@ class Service:
         self._model = spec.model
         self._declared_baseline = spec.baseline
         self._baseline_share = spec.policy.baseline_share
+        self._inputs_share = spec.events.features_share
         self._slo = spec.slo
         self._grid = grid(spec.slo.latency_p99_ms)
         self._ports = ports
@@ -197,7 +201,7 @@ class Service:
         if version == self._standing.champion:
             raise RolloutError(f"Version {version} is the champion already. There is nothing to roll out.")
         wanted = await in_registry_thread(self._ports.registry.get, self._model, version)
-        labels.check(policy, self._ports.labels)
+        labels.check(policy, self._ports.labels, has_judge=self._ports.has_judge, inputs_share=self._inputs_share)
         past = await asyncio.to_thread(history, self._folder)
         against = objections(wanted, past.rollouts, policy, now_s)
         if against and not override:
@@ -230,6 +234,12 @@ class Service:
     def rolling(self) -> bool:
         """A rollout is in progress."""
         return self._standing.rolling
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether a rollout is in progress whose policy counts on the external judge."""
+        attempt = self._standing.attempt
+        return attempt is not None and self.rolling and attempt.policy.external_judge
 
     @property
     def champion(self) -> int:
@@ -282,7 +292,12 @@ class Service:
             command=command,
         )
         is_down = self._running.is_down(before.version) and not self._running.is_returning(before.version)
-        observation = replace(counted, outcomes=arrived.outcomes if arrived else None, canary_is_down=is_down)
+        observation = replace(
+            counted,
+            outcomes=arrived.outcomes if arrived else None,
+            judgements=arrived.judgements if arrived else (),
+            canary_is_down=is_down,
+        )
         state, decision = decide(before.state, observation, before.policy)
         after = replace(
             before,

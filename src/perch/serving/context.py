@@ -1,11 +1,15 @@
-"""What the event of an answer tells beside its score: who was shown it, by which inputs, in which parts of slices."""
+"""What the event of an answer tells beside its score: who was shown it, by which inputs, in which parts of slices.
+
+Which row is shown is the model's choice, so shown rows of two versions differ where what they are asked does not. The
+first row is nobody's choice. By it they are compared, as in `perch.serving.sketches`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
 
-from perch.signals.events import SHADOW
+from perch.signals.events import SHADOW, Row
 from perch.workload.features import Columns
 from perch.workload.schema import Schema, Slice
 
@@ -19,7 +23,8 @@ class Told:
     """Of one answer; `None` where nothing is to be told."""
 
     user: str | None = None
-    features: Mapping[str, float | str | None] | None = None
+    features: Row | None = None
+    first: Row | None = None
     slices: Mapping[str, str] | None = None
 
 
@@ -33,22 +38,28 @@ class Context:
             schema: Inputs and slices of the model. A sensitive slice is never told.
             user_column: Input that names the user; one that the model does not have names nobody.
             features_share: Share of the requests whose inputs are told; which these are is their ids' business, so that
-                all versions tell of the same ones.
+                all versions tell of the same ones, and a copy is told with the live request.
         """
         self._user_column = user_column if user_column in schema.inputs else None
         self._slices = [one for one in schema.slices if one.column in schema.inputs and not one.sensitive]
         self._sampled = features_share * _ALL
 
     def of(self, request_id: str, arm: str, columns: Columns, shown: int) -> Told:
-        """What is told of the row that is shown."""
+        """What is told of a request; of a copy no shown row, for nobody saw it."""
         user = columns[self._user_column][shown] if self._user_column else None
-        is_sampled = arm != SHADOW and crc32(request_id.encode()) < self._sampled
-        row = {name: values[shown] for name, values in columns.items()} if is_sampled else None
+        is_sampled = crc32(request_id.encode()) < self._sampled
+        is_copy = arm == SHADOW
         return Told(
             _user(user),
-            None if row is not None and any(type(v) is str and _NUL in v for v in row.values()) else row,
+            _row(columns, shown) if is_sampled and not is_copy else None,
+            _row(columns, 0) if is_sampled and (shown or is_copy) else None,
             {one.name or one.column: _part(one, columns[one.column][shown]) for one in self._slices} or None,
         )
+
+
+def _row(columns: Columns, number: int) -> Row | None:
+    row = {name: values[number] for name, values in columns.items()}
+    return None if any(type(value) is str and _NUL in value for value in row.values()) else row
 
 
 def _user(value: float | str | None) -> str | None:

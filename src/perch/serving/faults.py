@@ -130,7 +130,8 @@ class _Shuffle:
 
 def _skewed(score: Score, column: str, change: _Change) -> Score:
     def skewed(columns: Columns) -> Scores:
-        return score({**columns, column: change(list(columns[column]))})  # type: ignore[dict-item]  # same type of column
+        given: Columns = {**columns, column: change(list(columns[column]))}  # type: ignore[dict-item]  # same type of column
+        return replace(score(given), given=given)
 
     return skewed
 

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http import HTTPStatus
 
 import msgspec
@@ -100,7 +101,8 @@ class Predictor:
         check(probabilities, question.rows)
         answer = question.answer(request_id, probabilities)
         meter.scored(scores)
-        self._offer(self._event(request_id, meter.arm, question, answer.shown, probabilities[answer.shown]))
+        given = question if scores.given is None else replace(question, columns=scores.given)
+        self._offer(self._event(request_id, meter.arm, given, answer.shown, probabilities[answer.shown]))
         return answer
 
     def _event(self, request_id: str, arm: str, question: Question, shown: int, score: float) -> Prediction:
@@ -116,6 +118,7 @@ class Predictor:
             shown,
             user=told.user,
             features=told.features,
+            first=told.first,
             slices=told.slices,
         )
 

@@ -26,6 +26,9 @@ class Scores:
     cells: Sequence[int] = ()
     """In which cells of the sketch the first row counts; empty without a sketch."""
 
+    given: Columns | None = None
+    """What the model was given, where that is not what was asked."""
+
 
 Score: TypeAlias = Callable[[Columns], Scores]
 

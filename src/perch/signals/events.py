@@ -28,6 +28,7 @@ Amount: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 Column = Annotated[str, msgspec.Meta(max_length=200)]
 Category = Annotated[str, msgspec.Meta(max_length=1_000)]
+Row: TypeAlias = Annotated[Mapping[Column, float | Category | None], msgspec.Meta(max_length=500)]
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -53,14 +54,17 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     user: UserId | None = None
     """Who was shown it, by an opaque id, where the request says."""
 
-    features: Annotated[Mapping[Column, float | Category | None], msgspec.Meta(max_length=500)] | None = None
-    """The shown row as it was received; of a sample of the requests."""
+    features: Row | None = None
+    """The shown row, as the model was given it; of a sample of the requests."""
 
     attributions: Annotated[Mapping[Column, Amount], msgspec.Meta(max_length=500)] | None = None
     """What each feature added to the score's log-odds; of a sample of the requests."""
 
     slices: Annotated[Mapping[Column, Category], msgspec.Meta(max_length=20)] | None = None
     """The part of each slice that the shown row belongs to."""
+
+    first: Row | None = None
+    """The first row of the same requests, where another one is shown or this is a copy; see `perch.signals.judging`."""
 
     format: int = FORMAT
 

@@ -17,6 +17,9 @@ a version shows what it rates too high. Of what they would show differently only
 **Clicks**, for `perch.core.clicks`: those that newly joined, by the time at which their requests were answered, with
 the canary's share of the requests of that time.
 
+**Judgements**, for `perch.core.judge`: of windows that were judged since, see `perch.signals.judging`. They come the
+same way, for they, too, are known late and count once.
+
 **Once.** A `Cursor` says how far labels have been handed out. It is plain data that belongs to who asks, and nothing is
 remembered here. Clicks have numbers in the order in which they joined, pairs go by the time of their request. What that
 costs: a prediction that is told more than a window after its request makes no pair.
@@ -24,7 +27,7 @@ costs: a prediction that is told more than a window after its request makes no p
 
 from dataclasses import dataclass
 
-from perch.core.types import Outcomes
+from perch.core.types import Judgement, Outcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,9 @@ class Comparison:
     since_s: float
     """Begin of the rollout, in seconds since the epoch; earlier requests do not count."""
 
+    judged: bool = False
+    """Whether the external judge is to compare what the two are asked; it goes on for as long as this is asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
@@ -51,6 +57,9 @@ class Cursor:
     paired_s: float = 0.0
     """Time of the request of the last pair, in seconds since the epoch."""
 
+    judged_s: float = 0.0
+    """End of the last window whose judgement was handed out, in seconds since the epoch."""
+
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
@@ -58,3 +67,4 @@ class Arrivals:
 
     outcomes: Outcomes
     cursor: Cursor
+    judgements: tuple[Judgement, ...] = ()

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from perch.errors import PlatformError
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of the schema that this Perch writes."""
 
 ATTRIBUTES_ROLE: Final = "perch_attributes"
@@ -80,6 +80,7 @@ inputs = Table(
     _key("shadow", Integer),
     _real("time_s"),
     Column("features", Text),  # JSON
+    Column("first_row", Text),  # JSON
     Column("attributions", Text),  # JSON
     Index("inputs_by_time", "time_s"),
     sqlite_with_rowid=False,
@@ -154,6 +155,18 @@ parked = Table(
 
 parked_counts = Table(
     "parked_counts", metadata, _key("kind"), _key("reason"), _count("events"), sqlite_with_rowid=False
+)
+
+judgements = Table(
+    "judgements",
+    metadata,
+    _key("stable"),
+    _key("canary"),
+    _key("until_s", Double),
+    _real("from_s"),
+    Column("p_value", Double, nullable=False),
+    _text("finding"),
+    sqlite_with_rowid=False,
 )
 
 progress = Table("progress", metadata, _key("name"), _real("value"), sqlite_with_rowid=False)
@@ -235,7 +248,14 @@ _COPY_FROM_1 = (
     "INSERT INTO progress SELECT 'clicks', seq FROM sqlite_sequence WHERE name = 'clicks_1'",
 )
 
-_STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1}
+
+def _from_2(connection: Connection) -> None:
+    """Without first rows."""
+    if "first_row" not in {column["name"] for column in inspect(connection).get_columns("inputs")}:
+        connection.exec_driver_sql("ALTER TABLE inputs ADD COLUMN first_row TEXT")
+
+
+_STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2}
 """From each schema to the next one."""
 
 

@@ -12,6 +12,7 @@ time, and outcomes by the store's clock, no clock of a sender can keep an outcom
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -21,6 +22,7 @@ from sqlalchemy import Connection, text
 from perch.adapters.events import schema
 from perch.adapters.events.earnings import add_earnings, earnings
 from perch.adapters.events.engine import StoreError, open_engine, scrub, transaction
+from perch.adapters.events.judgements import add_judgement, judgements_since, window
 from perch.adapters.events.labels import arrivals
 from perch.adapters.events.matured import matured_since
 from perch.adapters.events.parking import Parked, park
@@ -32,6 +34,7 @@ from perch.adapters.events.writing import OfRequests, add_up, advance, batches, 
 from perch.errors import PlatformError
 from perch.signals.earnings import Earning
 from perch.signals.events import CLICK, SHADOW, Kept, Outcome, Prediction
+from perch.signals.judging import Judged, Window
 from perch.signals.labels import Arrivals, Comparison, Cursor
 from perch.signals.matured import MaturedSince
 from perch.signals.summary import Summary, Tally
@@ -170,7 +173,21 @@ class EventStore:
     def labels_since(self, comparison: Comparison, cursor: Cursor) -> Arrivals:
         """What became known for a rollout since `cursor`, each label once: see `perch.signals.labels`."""
         with transaction(self.engine) as connection:
-            return arrivals(connection, comparison, cursor, mature_s=self._clock() - self.window_s)
+            known = arrivals(connection, comparison, cursor, mature_s=self._clock() - self.window_s)
+            if not comparison.judged:
+                return known
+            judgements, judged_s = judgements_since(connection, comparison, cursor.judged_s)
+            return Arrivals(known.outcomes, replace(known.cursor, judged_s=judged_s), judgements)
+
+    def window(self, comparison: Comparison) -> Window | None:
+        """What is to be judged next of a rollout; `None` while there is too little: see `perch.signals.judging`."""
+        with transaction(self.engine) as connection:
+            return window(connection, comparison, self._clock())
+
+    def add_judgement(self, judged: Judged) -> bool:
+        """Keep what was said of a window; returns whether it is new, and overlaps with none that was judged before."""
+        with transaction(self.engine) as connection:
+            return add_judgement(connection, judged)
 
     def matured_since(self, version: str, since_s: float) -> MaturedSince:
         """What became of a version's live requests after `since_s`: see `perch.signals.matured`."""
@@ -300,7 +317,7 @@ def _prediction_row(one: Prediction) -> dict[str, Any]:
 
 
 def _has_input(one: Prediction) -> bool:
-    return one.features is not None or one.attributions is not None
+    return one.features is not None or one.first is not None or one.attributions is not None
 
 
 def _input_row(one: Prediction) -> dict[str, Any]:
@@ -309,6 +326,7 @@ def _input_row(one: Prediction) -> dict[str, Any]:
         "shadow": int(one.arm == SHADOW),
         "time_s": one.time_s,
         "features": _json(one.features),
+        "first_row": _json(one.first),
         "attributions": _json(one.attributions),
     }
 

@@ -39,7 +39,10 @@ class HttpLabels:
 
     async def since(self, comparison: Comparison, cursor: Cursor) -> Arrivals | None:
         """See `LabelSource.since`."""
-        return await self._ask("/v1/labels", {**asdict(comparison), **asdict(cursor)}, _arrivals)
+        query = {**asdict(comparison), **asdict(cursor)}
+        if not comparison.judged:  # which a collector of an older Perch does not know
+            del query["judged"], query["judged_s"]
+        return await self._ask("/v1/labels", query, _arrivals)
 
     async def matured(self, version: int, since_s: float) -> MaturedSince | None:
         """See `LabelSource.matured`."""

@@ -3,7 +3,7 @@
 from operator import add
 
 from perch.core.decay import Matured
-from perch.core.types import Outcomes
+from perch.core.types import Judgement, Outcomes
 from perch.signals.labels import Arrivals, Comparison, Cursor
 from perch.signals.matured import MaturedSince
 
@@ -15,13 +15,16 @@ class MemoryLabels:
         self.known: list[Outcomes] = []
         """What became known, one entry after the other."""
 
+        self.judged: list[Judgement] = []
+        """What was judged, one window after the other."""
+
         self.final: list[tuple[float, int, Matured]] = []
         """What became final: the time of the requests, their version, and the sums."""
 
         self.is_away = False
         """Whether nobody answers."""
 
-    async def since(self, comparison: Comparison, cursor: Cursor) -> Arrivals | None:  # noqa: ARG002  the port's
+    async def since(self, comparison: Comparison, cursor: Cursor) -> Arrivals | None:
         """See `LabelSource.since`; the cursor counts the entries."""
         if self.is_away:
             return None
@@ -29,7 +32,8 @@ class MemoryLabels:
         for entry in self.known[cursor.clicks :]:
             paired = tuple(map(add, outcomes.paired, entry.paired)) if outcomes.paired and entry.paired else ()
             outcomes = Outcomes(outcomes.cohorts + entry.cohorts, paired or outcomes.paired or entry.paired)
-        return Arrivals(outcomes, Cursor(len(self.known)))
+        judged = self.judged[int(cursor.judged_s) :] if comparison.judged else []
+        return Arrivals(outcomes, Cursor(len(self.known), judged_s=cursor.judged_s + len(judged)), tuple(judged))
 
     async def matured(self, version: int, since_s: float) -> MaturedSince | None:
         """See `LabelSource.matured`."""
