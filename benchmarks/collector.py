@@ -2,7 +2,7 @@
 
 The collector is the real process, held to one core; whoever sends, and PostgreSQL's server, have the others. Events
 come as serving and applications send them: predictions in lists of 500, then an outcome for each, three of ten clicked,
-by four connections. The attribution window is two seconds, so that joining, summing up and forgetting are all part of it.
+by four connections. The attribution window is two seconds, so that joining, summing up and forgetting are part of it.
 Every event is acknowledged after its commit, and at the end the counts must be those that were sent. Run with
 `make bench-collector`.
 """

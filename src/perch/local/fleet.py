@@ -126,6 +126,7 @@ class LocalFleet:
             *("--slo-latency-ms", str(self._slo_latency_ms)),
             *("--collector", f"http://127.0.0.1:{self._collector_port}"),
             *("--collector-token-file", str(self._token_file)),
+            *("--journal", str(self._folder / "unsent" / f"v{version}")),
             *("--features-share", str(self._events.features_share)),
             *(("--user-column", self._events.user_column) if self._events.user_column else ()),
             *(("--allow-faults", "--token-file", str(self._token_file)) if self._allow_faults else ()),

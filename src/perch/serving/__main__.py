@@ -6,12 +6,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from perch import asgi
-from perch.errors import ModelError, PerchError, UsageError
+from perch.errors import ModelError, PerchError, PlatformError, UsageError
 from perch.serving.app import Application
 from perch.serving.bento import bento_app
 from perch.serving.context import Context
 from perch.serving.emitter import Emitter
 from perch.serving.faults import FaultSwitch
+from perch.serving.journal import Journal
 from perch.serving.meters import Meters
 from perch.serving.predictor import Predictor
 from perch.serving.question import Identity
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     Raises:
         UsageError: the options contradict each other, or the token file cannot be read.
         ModelError: the package is corrupt, has another digest, or its model cannot score.
-        PlatformError: the port is taken.
+        PlatformError: the port is taken, or the folder of the journal cannot be used.
     """
     options = _parser().parse_args(arguments)
     fault_token = _token(options, "--allow-faults", "--token-file")
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     grid = names.grid(options.slo_latency_ms)
     meters = Meters(identity, grid, scorer.schema, profile=profile, mirror_port=options.mirror_port)
     switch = FaultSwitch(score, scorer.schema)
-    emitter = Emitter(options.collector, collector_token, meters.drop_events) if collector_token else None
+    emitter = _emitter(options, collector_token, meters) if collector_token else None
     context = Context(scorer.schema, user_column=options.user_column, features_share=options.features_share)
     predictor = Predictor(identity, switch, meters, emitter.offer if emitter else _ignore, context)
     app = Application(
@@ -70,11 +71,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--slo-latency-ms", type=float, required=True, help="becomes an edge of the latency histogram")
     parser.add_argument("--collector", help="base URL that is told each prediction")
     parser.add_argument("--collector-token-file", type=Path, help="file with the collector's bearer token")
+    parser.add_argument(
+        "--journal", type=Path, help="folder for predictions that the collector has not acknowledged yet"
+    )
     parser.add_argument("--user-column", help="input that says who is shown the answer")
     parser.add_argument("--features-share", type=float, default=0.0, help="share of requests whose inputs are told")
     parser.add_argument("--token-file", type=Path, help="file with the bearer token of /faults")
     parser.add_argument("--allow-faults", action="store_true", help="let /faults be switched; needs --token-file")
     return parser
+
+
+def _emitter(options: argparse.Namespace, token: str, meters: Meters) -> Emitter:
+    try:
+        journal = None if options.journal is None else Journal(options.journal)
+        return Emitter(options.collector, token, meters.drop_events, journal=journal)
+    except OSError as error:
+        raise PlatformError(
+            f"The folder {options.journal} cannot be used ({error.strerror}); name another one with --journal."
+        ) from None
 
 
 def _token(options: argparse.Namespace, asked: str, needs: str) -> str | None:

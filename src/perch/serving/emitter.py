@@ -6,6 +6,7 @@ patience, since it is full or has had too much at once, is left alone for as lon
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +16,7 @@ from typing import Self
 import httpx
 import msgspec
 
+from perch.serving.journal import Journal
 from perch.signals.events import Prediction
 
 CAPACITY = 10_000
@@ -23,11 +25,20 @@ _INTERVAL_S = 0.2
 _TIMEOUT_S = 2.0
 _LONGEST_PAUSE_S = 60.0
 
+_log = logging.getLogger(__name__)
+
 
 class Emitter:
     """Sends predictions in the background while its block lasts; what is left at the end gets one more attempt."""
 
-    def __init__(self, collector: str, token: str, dropped: Callable[[int], None], capacity: int = CAPACITY) -> None:
+    def __init__(
+        self,
+        collector: str,
+        token: str,
+        dropped: Callable[[int], None],
+        capacity: int = CAPACITY,
+        journal: Journal | None = None,
+    ) -> None:
         """Make an emitter.
 
         Args:
@@ -35,13 +46,15 @@ class Emitter:
             token: Its bearer token.
             dropped: Told the number of events that were given up.
             capacity: Events kept while the collector does not answer.
+            journal: Keeps them on disk, too; `None`: what is not sent when the process is killed is lost.
         """
         self._client = httpx.AsyncClient(
             base_url=collector, timeout=_TIMEOUT_S, headers={"authorization": f"Bearer {token}"}, trust_env=False
         )
         self._dropped = dropped
         self._capacity = capacity
-        self._buffer: deque[Prediction] = deque()
+        self._journal = journal
+        self._buffer: deque[bytes] = deque(journal.left_behind() if journal else ())
         self._pause_s = 0.0
 
     async def __aenter__(self) -> Self:
@@ -55,13 +68,26 @@ class Emitter:
         while self._buffer and await self._send():
             pass
         await self._client.aclose()
+        if self._journal:
+            self._journal.close()
 
     def offer(self, prediction: Prediction) -> None:
-        """Take an event, or drop it when the buffer is full. Costs less than a microsecond."""
-        if len(self._buffer) < self._capacity:
-            self._buffer.append(prediction)
-        else:
+        """Take an event, or drop it when the buffer is full. Costs a few microseconds, most of them the journal's."""
+        if len(self._buffer) >= self._capacity:
             self._dropped(1)
+            return
+        event = msgspec.json.encode(prediction)
+        if self._journal:
+            self._write_down(event)
+        self._buffer.append(event)
+
+    def _write_down(self, event: bytes) -> None:
+        assert self._journal is not None, "asked by who has one"
+        try:
+            self._journal.add(event)
+        except OSError as error:
+            _log.error("Events are not kept on disk any more (%s): if this process is killed, some are lost.", error)
+            self._journal = None
 
     async def _run(self) -> None:
         while True:
@@ -74,7 +100,7 @@ class Emitter:
         """Send the oldest events; they leave the buffer when the collector has them, or refuses them for good."""
         batch = list(islice(self._buffer, _BATCH))
         try:
-            response = await self._client.post("/v1/predictions", content=msgspec.json.encode(batch))
+            response = await self._client.post("/v1/predictions", content=b"[" + b",".join(batch) + b"]")
         except httpx.HTTPError:
             return False
         if response.status_code >= 500 or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
@@ -84,6 +110,8 @@ class Emitter:
             self._dropped(len(batch))
         for _ in batch:
             self._buffer.popleft()
+        if self._journal:
+            self._journal.acknowledge(len(batch))
         return True
 
 

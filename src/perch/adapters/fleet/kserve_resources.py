@@ -191,6 +191,7 @@ def _serve_arguments(serving: Serving, version: ModelVersion) -> Iterator[str]:
         yield from ("--token-file", "/token/token", "--allow-faults")
     if serving.collector_url:
         yield from ("--collector", serving.collector_url, "--collector-token-file", "/collector/token")
+        yield from ("--journal", "/tmp/unsent")  # noqa: S108  a volume, which outlives a container
         yield from ("--features-share", f"{serving.events.features_share:g}")
         if serving.events.user_column:
             yield from ("--user-column", serving.events.user_column)
