@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import typer
@@ -22,8 +22,9 @@ from perch import errors
 from perch.cli.app import app
 from perch.cli.where import choose
 from perch.core import policy
+from perch.core.diagnosis import Cause
 from perch.core.policy import _INTERVALS, _UNBOUNDED
-from perch.operator.meters import Meters
+from perch.rollout.meters import Meters
 from perch.settings import ModelService, schema
 from perch.settings.crd import meaning
 from perch.signals import names
@@ -224,7 +225,7 @@ def metrics() -> str:
 
 def operator_metrics() -> str:
     """Everything that the operator tells of itself and of its services."""
-    shown = Meters(SimpleNamespace(held=True)).registry.collect()
+    shown = Meters(lambda: True).registry.collect()
     rows = ((f"`{one.name}`", f"{one.type.capitalize()}: {one.documentation}") for one in shown)
     return table(("name", "what it tells"), rows)
 
@@ -382,6 +383,25 @@ def robustness() -> str:
     )
 
 
+def drift_bench() -> str:
+    """What finding drift costs, what it finds, and how often it cries wolf."""
+    found = json.loads((RESULTS / "drift.json").read_text(encoding="utf-8"))
+    speed, breaks = found["speed"], found["breaks"]
+    calm, of_calm = breaks.pop("calm")
+    tastes = found["concept"]["tastes change"]
+    share = sum(tastes.get(cause, 0) for cause in (Cause.CONCEPT, Cause.LABELS)) / sum(tastes.values())
+    rows = [
+        ("1,000,000 rows x 20 columns, counted and compared", f"{speed['cpu_s']:.2f} CPU s, {speed['mb']:.0f} MB"),
+        (f"Evidently beside it, {speed['beside']:,} rows in the same bins", f"{speed['ratio']:,.0f} times the CPU"),
+        ("largest difference to its PSI and Jensen-Shannon distance", f"{speed['apart']:.0e}"),
+        ("false alarms a week, 20 inputs, the worst of six streams", f"{max(found['alarms'].values()):.1f}"),
+        *((f"found within two windows, and named: {kind}", f"{hit} of {of}") for kind, (hit, of) in breaks.items()),
+        ("found where nothing was broken", f"{calm} of {of_calm} markets"),
+        ("a change of tastes told from one of inputs", f"{share:.0%}".replace("%", " %")),
+    ]
+    return table(("measured", ""), rows)
+
+
 def imbalance() -> str:
     """What each treatment of rare clicks comes to, a table for each log and kind of model."""
     results = json.loads((RESULTS / "imbalance.json").read_text(encoding="utf-8"))
@@ -415,6 +435,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "peers": peers,
     "robustness": robustness,
     "imbalance": imbalance,
+    "drift-bench": drift_bench,
 }
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -11,7 +10,7 @@ from markdown_blocks import ROOT, anchors
 from perch.adapters.fleet import kserve_resources
 from perch.adapters.labels import collector_resources
 from perch.operator.__main__ import _parser
-from perch.operator.meters import Meters
+from perch.rollout.meters import Meters
 from perch.signals import names
 
 CHART = ROOT / "charts" / "perch"
@@ -31,7 +30,7 @@ every_dashboard = pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: p
 def counted():
     """Every series that Perch exposes, without the endings that Prometheus gives them."""
     of_pods = {value for value in vars(names).values() if isinstance(value, str) and value.startswith("perch_")}
-    of_operator = {metric.name for metric in Meters(SimpleNamespace(held=True)).registry.collect()}
+    of_operator = {metric.name for metric in Meters(lambda: True).registry.collect()}
     return of_pods | of_operator
 
 

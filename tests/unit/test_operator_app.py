@@ -15,10 +15,10 @@ from perch.operator import app, hosting
 from perch.operator.app import handlers
 from perch.operator.claims import Claim
 from perch.operator.lease import Lease
-from perch.operator.meters import Meters
 from perch.operator.reporting import packed
 from perch.operator.store import StatusStore, SupersededError
 from perch.operator.wish import fixed_of, owner_of, wish_of
+from perch.rollout.meters import Meters
 from perch.rollout.standing import Standing
 
 SPEC = {"model": "ad-clicks", "version": 1, "cluster": {"cpu": "1"}}
@@ -124,7 +124,8 @@ class Site:
         self.lease = SimpleNamespace(held=True, is_kept=self._is_kept)
         self.other_lives, self.claims, self.said = False, {}, []
         self.freshness, self.drift, self.watches = Freshness(), Freshness(), {}
-        self.options, self.meters, self.made = SimpleNamespace(namespace="perch-system"), Meters(self.lease), []
+        self.meters, self.made = Meters(lambda: self.lease.held), []
+        self.options = SimpleNamespace(namespace="perch-system")
 
     def say_of(self, _namespace, _name):
         return self.said.append

@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
@@ -11,8 +10,8 @@ from perch.core.inputs import Counted, State, Window, judged
 from perch.drift.store import Remembered
 from perch.errors import RolloutError
 from perch.operator.drift import StatusDrift, packed, unpacked
-from perch.operator.meters import Meters
 from perch.operator.store import StatusStore
+from perch.rollout.meters import Meters
 from perch.rollout.standing import Standing
 
 PRICE = Counted("price", "", ("0.0", "4.0", "+Inf", "missing"), (0, 980, 0, 20), (0, 0, 0, 1_000))
@@ -64,7 +63,7 @@ def test_what_is_not_ours_is_refused_with_what_to_do():
 
 
 def test_gauges_tell_each_reading_until_it_is_gone():
-    meters = Meters(SimpleNamespace(held=True))
+    meters = Meters(lambda: True)
 
     def active():
         families = {family.name: family for family in meters.registry.collect()}

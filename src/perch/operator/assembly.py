@@ -33,8 +33,8 @@ from perch.operator.drift import StatusDrift
 from perch.operator.exposure import ANYWHERE, Allowed, check_allowed, hostname_of
 from perch.operator.freshness import StatusFreshness
 from perch.operator.lease import Lease
-from perch.operator.meters import Meters
 from perch.operator.store import StatusStore
+from perch.rollout.meters import Meters
 from perch.rollout.service import Ports, Service
 from perch.rollout.standing import Standing
 from perch.settings import ModelService
@@ -99,7 +99,7 @@ class Operator:
         self.lease = Lease(
             AsyncClient(field_manager=FIELD_MANAGER, timeout=timeout), options.namespace, options.holder, time.monotonic
         )
-        self.meters = Meters(self.lease)
+        self.meters = Meters(lambda: self.lease.held)
         self.watches: dict[tuple[str, str], Watch] = {}
         """Over the age of the models of all services that are run now, by namespace and name."""
 

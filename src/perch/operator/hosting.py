@@ -18,6 +18,7 @@ from perch.freshness.watch import LOOK_S
 from perch.operator.assembly import Operator, Parts
 from perch.operator.claims import Claim, check_first
 from perch.operator.hosted import Hosted
+from perch.operator.reporting import is_ready
 from perch.operator.store import StatusStore, SupersededError
 from perch.operator.wish import Wish, fixed_of, owner_of, wish_of
 
@@ -126,8 +127,15 @@ class _Turns:
             mending = self._try("What somebody else took away was not made again", self._hosted.mend())
             self._mending = asyncio.create_task(mending)
         service = self._parts.service
-        told, weight, e_value = self._parts.store.told, service.weights.canary, service.e_value
-        self._meters.tell(*self._key, told, canary_weight=weight, e_value=e_value)
+        told = self._parts.store.told
+        self._meters.tell(
+            *self._key,
+            ready=is_ready(told),
+            phase=told.phase,
+            outcome=told.outcome,
+            canary_weight=service.weights.canary,
+            e_value=service.e_value,
+        )
         policy = wish.declaration.spec.training.freshness
         self._meters.tell_age(*self._key, self._parts.freshness.remembered.state, policy, now_s)
         if trouble is None:

@@ -43,6 +43,11 @@ def told(standing: Standing, weights: Weights) -> ModelServiceStatus:
     )
 
 
+def is_ready(status: ModelServiceStatus) -> bool:
+    """Whether the champion serves, as the conditions say."""
+    return any(one.type == READY and one.status == "True" for one in status.conditions)
+
+
 def condition(
     kind: str,
     message: str,

@@ -1,36 +1,34 @@
-"""What the operator tells Prometheus of itself and of each service, for dashboards and alarms.
+"""What is told to Prometheus of each service and of who runs it, for dashboards and alerts.
 
-Decisions do not depend on it: they are made from the serving pods' own counters.
+Decisions do not depend on it: they are made from the serving processes' own counters.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest, start_http_server
 
 from perch.core.freshness_types import State as Age
 from perch.core.inputs import State
 from perch.core.policy import FreshnessPolicy, Slo
 from perch.core.staleness import age_s
 from perch.core.types import Action
-from perch.operator.lease import Lease
-from perch.operator.reporting import READY
-from perch.settings.status import ModelServiceStatus
 
 _SERVICE: Final = ("namespace", "name")
 
 
 class Meters:
-    """The operator's page of metrics."""
+    """A page of metrics of services."""
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, held: Callable[[], bool]) -> None:
+        """Make a page that tells of nothing yet; `held` says whether who runs the services may write."""
         self.registry = registry = CollectorRegistry()
         self._of_services: list[Gauge] = []
         self._phases: dict[tuple[str, str], str | None] = {}
-        held = Gauge("perch_operator_lease_held", "Whether this operator may write.", registry=registry)
-        held.set_function(lambda: lease.held)
+        lease = Gauge("perch_operator_lease_held", "Whether this operator may write.", registry=registry)
+        lease.set_function(held)
         self._ticks = Histogram(
             "perch_operator_tick_seconds",
             "How long a tick of a service took.",
@@ -70,6 +68,10 @@ class Meters:
         """Answer `/metrics` from a thread; Prometheus asks from outside the pod."""
         start_http_server(port, addr="0.0.0.0", registry=self.registry)  # noqa: S104
 
+    def page(self) -> bytes:
+        """The page in Prometheus' text format."""
+        return generate_latest(self.registry)
+
     @contextmanager
     def tick(self) -> Iterator[None]:
         """Time a tick."""
@@ -86,19 +88,36 @@ class Meters:
         self._latency.labels(namespace, name).set(slo.latency_p99_ms / 1000)
 
     def tell(
-        self, namespace: str, name: str, status: ModelServiceStatus, *, canary_weight: float, e_value: float
+        self,
+        namespace: str,
+        name: str,
+        *,
+        ready: bool,
+        phase: str | None,
+        outcome: str | None,
+        canary_weight: float,
+        e_value: float,
     ) -> None:
-        """Tell where a service stands."""
-        ready = {one.type: one.status for one in status.conditions}.get(READY)
-        self._ready.labels(namespace, name).set(ready == "True")
+        """Tell where a service stands.
+
+        Args:
+            namespace: Of the service.
+            name: Of the service.
+            ready: The champion serves.
+            phase: Of the rollout in progress, or `serving`; `None` before anything serves.
+            outcome: How the last rollout ended; `None`: there was none.
+            canary_weight: Share of the traffic, 0 to 1.
+            e_value: Odds, to 1, that the canary harms.
+        """
+        self._ready.labels(namespace, name).set(ready)
         self._weight.labels(namespace, name).set(canary_weight)
-        self._fallen_back.labels(namespace, name).set(status.outcome == Action.FALL_BACK)
+        self._fallen_back.labels(namespace, name).set(outcome == Action.FALL_BACK)
         self._evidence.labels(namespace, name).set(e_value)
-        if self._phases.get((namespace, name)) != status.phase:  # to remove is to look at the series of all services
-            self._phases[namespace, name] = status.phase
+        if self._phases.get((namespace, name)) != phase:  # to remove is to look at the series of all services
+            self._phases[namespace, name] = phase
             self._phase.remove_by_labels({"namespace": namespace, "name": name})
-            if status.phase is not None:
-                self._phase.labels(namespace, name, status.phase).set(1)
+            if phase is not None:
+                self._phase.labels(namespace, name, phase).set(1)
 
     def tell_age(self, namespace: str, name: str, age: Age, policy: FreshnessPolicy, now_s: float) -> None:
         """Tell how fresh the model of a service is; nothing before anybody has looked."""

@@ -1,6 +1,5 @@
-"""What the operator tells Prometheus of the services that it runs."""
+"""What is told to Prometheus of services."""
 
-from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -9,14 +8,12 @@ from prometheus_client import generate_latest
 from perch.core.decay import Decay
 from perch.core.freshness_types import State as Age
 from perch.core.policy import FreshnessPolicy, Slo
-from perch.operator.meters import Meters
-from perch.operator.reporting import READY, condition
-from perch.settings.status import ModelServiceStatus
+from perch.rollout.meters import Meters
 
 
 @pytest.fixture
 def meters():
-    return Meters(SimpleNamespace(held=True))
+    return Meters(lambda: True)
 
 
 def shown(meters):
@@ -28,16 +25,14 @@ def shown(meters):
     }
 
 
-def status(phase, *, ready="True"):
-    since = datetime(2026, 1, 1, tzinfo=UTC)
-    told = condition(READY, "", status=ready, reason="Serving", generation=1, since=since)
-    return ModelServiceStatus.model_validate({"observedGeneration": 1, "phase": phase, "conditions": [told]})
+def tell(meters, phase, *, name="ads", ready=True, outcome=None, canary_weight=0, e_value=1):
+    meters.tell("shop", name, ready=ready, phase=phase, outcome=outcome, canary_weight=canary_weight, e_value=e_value)
 
 
 def test_a_service_is_told_of_with_its_promise_its_weight_its_evidence_and_one_phase(meters):
     meters.begin("shop", "ads", Slo(error_rate=0.02, latency_p99_ms=50))
-    meters.tell("shop", "ads", status("shadow"), canary_weight=0, e_value=1)
-    meters.tell("shop", "ads", status("ramp"), canary_weight=0.1, e_value=2.5)
+    tell(meters, "shadow", canary_weight=0, e_value=1)
+    tell(meters, "ramp", canary_weight=0.1, e_value=2.5)
     assert shown(meters) == {
         "slo_error_rate{ads} 0.02",
         "slo_latency_seconds{ads} 0.05",
@@ -60,14 +55,14 @@ def test_a_service_that_begins_is_not_ready_until_it_is_told_to_be(meters):
 
 
 def test_a_champion_that_is_down_is_not_ready(meters):
-    meters.tell("shop", "ads", status("serving", ready="False"), canary_weight=0, e_value=1)
+    tell(meters, "serving", ready=False, canary_weight=0, e_value=1)
     assert "ready{ads} 0.0" in shown(meters)
 
 
 def test_what_is_forgotten_leaves_no_series_and_the_others_alone(meters):
     for name in ("ads", "news"):
         meters.begin("shop", name, Slo())
-        meters.tell("shop", name, status("ramp"), canary_weight=0.1, e_value=1)
+        tell(meters, "ramp", name=name, canary_weight=0.1)
     before = shown(meters)
     meters.forget("shop", "ads")
     assert shown(meters) == {line for line in before if "ads" not in line} != before
@@ -75,7 +70,7 @@ def test_what_is_forgotten_leaves_no_series_and_the_others_alone(meters):
 
 def test_the_lease_is_asked_for_at_each_look():
     lease = SimpleNamespace(held=True)
-    meters = Meters(lease)
+    meters = Meters(lambda: lease.held)
     lease.held = False
     assert b"perch_operator_lease_held 0.0" in generate_latest(meters.registry)
 
@@ -96,8 +91,7 @@ def test_the_age_of_a_model_is_told_once_somebody_has_looked(meters):
 
 
 def test_a_fallback_is_told_until_another_rollout_ends_otherwise(meters):
-    fallen = status("serving").model_copy(update={"outcome": "fall_back"})
-    meters.tell("shop", "ads", fallen, canary_weight=0, e_value=1)
+    tell(meters, "serving", outcome="fall_back")
     assert "fallen_back{ads} 1.0" in shown(meters)
-    meters.tell("shop", "ads", fallen.model_copy(update={"outcome": "promote"}), canary_weight=0, e_value=1)
+    tell(meters, "serving", outcome="promote")
     assert "fallen_back{ads} 0.0" in shown(meters)
