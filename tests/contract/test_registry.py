@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from perch.adapters.registry.memory import MemoryRegistry
-from perch.adapters.registry.port import ModelRegistry, Role, UnknownVersionError
+from perch.adapters.registry.port import MOST_REPORTS, ModelRegistry, Role, UnknownVersionError
 from perch.errors import ModelError, RegistryError
 from perch.workload.features import FeatureColumns, FeatureSettings, Transform
 from perch.workload.model import Scorer, estimator
@@ -50,6 +50,23 @@ def package(tmp_path_factory) -> Path:
     scorer = Scorer(Schema((), ("c",), ("c",)), transform, fitted, 1.0)
     write_package(folder, scorer, score_histogram=(1,))
     return folder
+
+
+def test_of_the_reports_about_a_version_the_last_ones_are_kept(registry, model, package):
+    version = register(registry, model, package).version
+    names = [f"inputs-{i:02}.html" for i in range(MOST_REPORTS + 2)]
+    for name in names:
+        registry.keep_report(model, version, name, f"<p>{name}</p>")
+    assert kept(registry, model, version) == {name: f"<p>{name}</p>" for name in names[2:]}
+    with pytest.raises(UnknownVersionError):
+        registry.keep_report(model, version + 1, "late.html", "")
+
+
+def kept(registry, model, version):
+    if isinstance(registry, MemoryRegistry):
+        return registry.reports[model, version]
+    folder = Path(registry._client.download_artifacts(registry.get(model, version).run, "reports"))
+    return {path.name: path.read_text() for path in folder.iterdir()}
 
 
 def register(registry, model, package, **tags):

@@ -7,11 +7,13 @@ import pytest
 from fake_cluster import LABELS, NAMESPACE, FakeCluster
 from perch.adapters.labels.cluster import ClusterLabels
 from perch.adapters.labels.collector_resources import Collecting, Volume
+from perch.adapters.labels.judge_resources import Judging
 from perch.adapters.traffic.gateway import Route
 from perch.errors import PlatformError
 
 OWNER = {"apiVersion": "perch.dev/v1alpha1", "kind": "ModelService", "name": "ads", "uid": "u"}
 COLLECTING = Collecting("ads", NAMESPACE, "perch-serving:1", 1800.0, Volume("2Gi", None))
+JUDGING = Judging("perch-training:1", "ad-clicks", "http://mlflow:5000")
 MADE = {
     "services": "ads-collector",
     "statefulsets": "ads-collector",
@@ -25,10 +27,12 @@ def cluster():
     return FakeCluster()
 
 
-def apply(cluster, may_write=lambda: None):
+def apply(cluster, may_write=lambda: None, judging=None):
     async def once():
         route = Route("ads", NAMESPACE, "kserve/gateway", "ads.perch")
-        labels = ClusterLabels(cluster.client, COLLECTING, route, "token", owner=OWNER, may_write=may_write)
+        labels = ClusterLabels(
+            cluster.client, COLLECTING, route, "token", judging=judging, owner=OWNER, may_write=may_write
+        )
         try:
             await labels.apply()
         finally:
@@ -71,6 +75,25 @@ def test_what_somebody_changed_is_mended(cluster):
     apply(cluster)
     assert cluster.get("services", "ads-collector")["spec"]["selector"]["app.kubernetes.io/name"] == "perch-collector"
     assert cluster.names("statefulsets") == {"ads-collector"}
+
+
+def test_a_judge_runs_beside_the_collector_for_as_long_as_one_is_wanted(cluster):
+    apply(cluster, judging=JUDGING)
+    metadata = cluster.get("deployments", "ads-judge")["metadata"]
+    assert (metadata["labels"], metadata["ownerReferences"]) == (LABELS, [OWNER])
+    apply(cluster)
+    assert cluster.names("deployments") == set()
+    assert cluster.names("statefulsets") == {"ads-collector"}
+
+
+def test_a_deployment_of_somebody_else_is_neither_changed_nor_taken_away(cluster):
+    template = {"metadata": {}, "spec": {"containers": []}}
+    metadata = {"name": "ads-judge", "labels": {"app": "theirs"}}
+    theirs = cluster.put("deployments", {"metadata": metadata, "spec": {"selector": {}, "template": template}})
+    apply(cluster)
+    with pytest.raises(PlatformError, match="ads-judge in shop was not made by Perch"):
+        apply(cluster, judging=JUDGING)
+    assert cluster.get("deployments", "ads-judge") == theirs
 
 
 def test_who_does_not_hold_the_lease_makes_nothing(cluster):

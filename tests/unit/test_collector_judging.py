@@ -84,7 +84,7 @@ def test_only_the_judge_sees_inputs_and_judges(ask, token):
     assert ask("POST", "/v1/judgements", token, json=JUDGED).status_code == 401
 
 
-class TestIsOverError(Exception):
+class AllJudgedError(Exception):
     """The judge has judged what a test is about."""
 
 
@@ -100,11 +100,12 @@ def judging(monkeypatch, tmp_path, answers):
             return httpx.Response(200, json={"accepted": 1})
         answer = next(left, None)
         if answer is None:
-            raise TestIsOverError
+            raise AllJudgedError
         return answer
 
     def compare(window):
-        return Judged(window.stable, window.canary, window.from_s, window.until_s, 0.5, "column age differs")
+        judged = Judged(window.stable, window.canary, window.from_s, window.until_s, 0.5, "column age differs")
+        return SimpleNamespace(judged=judged)
 
     monkeypatch.setitem(sys.modules, "perch.judge.comparison", SimpleNamespace(compare=compare))
     monkeypatch.setattr(time, "sleep", lambda _: None)
@@ -113,7 +114,7 @@ def judging(monkeypatch, tmp_path, answers):
     monkeypatch.setattr(
         process.httpx, "Client", lambda **options: client(transport=httpx.MockTransport(collector), **options)
     )
-    with pytest.raises(TestIsOverError):
+    with pytest.raises(AllJudgedError):
         process.main(["--collector", "http://collector", "--token-file", str(tmp_path / "token")])
     return posted
 

@@ -64,6 +64,7 @@ def test_it_is_run_with_what_the_collector_takes(runs, monkeypatch):
         "/v1/matured": DIGEST,
         "/v1/forget": "",
         "/v1/attributes": "",
+        "/v1/window": "",
     }.items()
     assert (str(FakeStore.path), FakeStore.window_s) == ("/data/outcomes.sqlite", 1800.0)
     assert {"/data", "/token"} < {one["mountPath"] for one in container["volumeMounts"]}
@@ -123,8 +124,8 @@ def test_the_image_of_a_private_registry_can_be_pulled():
 
 def test_each_secret_has_tokens_of_its_own():
     one, other = secret(COLLECTING)["stringData"], secret(COLLECTING)["stringData"]
-    assert one.keys() == {"token", "feedback-token", "control-token", "attributes-token"}
-    assert len({*one.values(), *other.values()}) == 8
+    assert one.keys() == {"token", "feedback-token", "control-token", "attributes-token", "judge-token"}
+    assert len({*one.values(), *other.values()}) == 10
 
 
 def test_the_service_leads_to_the_pod(runs):

@@ -11,7 +11,7 @@ GROUPS = {
     "serving": {"serve"},
     "operator": {"control", "operator"},
     "mlflow": {"train", "control"},
-    "training": {"train", "control", "operator", "workflows", "distributed"},
+    "training": {"train", "control", "operator", "workflows", "distributed", "monitor"},
 }
 
 every_image = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)

@@ -57,7 +57,7 @@ def window(rng, stable=None, canary=None):
 )
 def test_a_column_that_is_broken_is_named_and_certain(column, change, finds):
     rng = np.random.default_rng(1)
-    judged = comparison.compare(window(rng, canary=rows(rng, **{column: change})))
+    judged = comparison.compare(window(rng, canary=rows(rng, **{column: change}))).judged
     assert Judge().after([Judgement(judged.p_value)] * 2).e_value > 1 / PART
     assert finds in judged.finding
     assert "over 200 requests each" in judged.finding
@@ -66,13 +66,13 @@ def test_a_column_that_is_broken_is_named_and_certain(column, change, finds):
 def test_the_verdict_is_of_the_window_that_was_asked_about():
     judged = comparison.compare(
         Window("7", "9", 3.0, 8.0, rows(np.random.default_rng(2)), rows(np.random.default_rng(3)))
-    )
+    ).judged
     assert (judged.stable, judged.canary, judged.from_s, judged.until_s) == ("7", "9", 3.0, 8.0)
 
 
 def test_copies_of_the_same_requests_say_nothing():
     same = rows(np.random.default_rng(4))
-    assert comparison.compare(window(None, same, same)).p_value == 1
+    assert comparison.compare(window(None, same, same)).judged.p_value == 1
 
 
 @pytest.mark.parametrize(
@@ -85,28 +85,32 @@ def test_copies_of_the_same_requests_say_nothing():
     ],
 )
 def test_constant_and_empty_columns_and_tiny_windows_say_nothing(same):
-    assert comparison.compare(window(None, same, same)).p_value == 1
+    assert comparison.compare(window(None, same, same)).judged.p_value == 1
 
 
 def test_a_column_that_only_one_arm_has_at_all_is_found_by_its_missing():
     rng = np.random.default_rng(5)
-    judged = comparison.compare(window(rng, canary=[{**row, "site": None} for row in rows(rng)]))
+    judged = comparison.compare(window(rng, canary=[{**row, "site": None} for row in rows(rng)])).judged
     assert "whether column site is missing" in judged.finding
 
 
 def drifts(questions, current, reference):
     """Evidently's tests without its report, which takes most of the time."""
-    for name, method in questions:
-        kind = ColumnType.Numerical if method == comparison.KS else ColumnType.Categorical
-        pair = reference[name].dropna(), current[name].dropna()
-        yield get_stattest(*pair, kind, method)(*pair, kind, 0.05).drift_score
+    found = {}
+    for question in questions:
+        kind = ColumnType.Numerical if question.method == comparison.KS else ColumnType.Categorical
+        pair = reference[question.name].dropna(), current[question.name].dropna()
+        found[question] = get_stattest(*pair, kind, question.method)(*pair, kind, 0.05).drift_score
+    return found, ""
 
 
 def test_evidently_asks_the_tests_that_are_pinned(monkeypatch):
     asked = window(np.random.default_rng(8))
-    reported = comparison._p_values(asked)
+    reported, report = comparison._p_values(asked)
     monkeypatch.setattr(comparison, "_drifts", drifts)
-    assert reported == pytest.approx(comparison._p_values(asked))
+    assert reported == pytest.approx(comparison._p_values(asked)[0])
+    assert "<html" in report
+    assert "column price" in report
     assert {question.method for question in reported} == {comparison.KS, comparison.TWO_SAMPLE_CHI_SQUARE}
 
 
@@ -115,7 +119,7 @@ def test_p_values_are_valid_so_that_a_good_canary_is_blamed_no_oftener_than_the_
     """Both arms are given the same: 400 windows, as 20 rollouts of 20."""
     monkeypatch.setattr(comparison, "_drifts", drifts)
     rng = np.random.default_rng(6)
-    p_values = np.array([comparison.compare(window(rng)).p_value for _ in range(400)])
+    p_values = np.array([comparison.compare(window(rng)).judged.p_value for _ in range(400)])
     for level in (0.3, 0.1, 0.01):
         assert np.mean(p_values <= level) <= level + 3 * np.sqrt(level * (1 - level) / len(p_values))
     for rollout in p_values.reshape(20, 20):

@@ -5,13 +5,16 @@
 - {from: operator, to: dns, ports: [53/UDP, 53/TCP]}
 - {from: test, to: dns, ports: [53/UDP, 53/TCP]}
 - {from: serving, to: dns, ports: [53/UDP, 53/TCP]}
+- {from: judge, to: dns, ports: [53/UDP, 53/TCP]}
 - {from: operator, to: registry, ports: [{{ include "perch.registryPort" . }}/TCP]}
 - {from: test, to: registry, ports: [{{ include "perch.registryPort" . }}/TCP]}
 - {from: serving, to: registry, ports: [{{ include "perch.registryPort" . }}/TCP]}  # a pod fetches its model
+- {from: judge, to: registry, ports: [{{ include "perch.registryPort" . }}/TCP]}  # reports
 - {from: gateway, to: serving, ports: [8080/TCP, 8081/TCP]}  # live requests, and copies
 - {from: operator, to: serving, ports: [8080/TCP]}  # counters
 - {from: prometheus, to: serving, ports: [8080/TCP]}
 - {from: serving, to: collector, ports: [8090/TCP]}  # predictions
+- {from: judge, to: collector, ports: [8090/TCP]}  # windows, and what it says of them
 - {from: gateway, to: collector, ports: [8090/TCP]}  # outcomes
 - {from: operator, to: collector, ports: [8090/TCP]}  # labels
 - {from: prometheus, to: collector, ports: [8090/TCP]}
@@ -50,6 +53,10 @@ serving:
 collector:
   in: services
   podSelector: {matchLabels: {app.kubernetes.io/name: perch-collector}}
+  namespaceSelector: {{ $services }}
+judge:
+  in: services
+  podSelector: {matchLabels: {app.kubernetes.io/name: perch-judge}}
   namespaceSelector: {{ $services }}
 training:
   in: training

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
             options.labels_token_sha256,
             control_token=_optional(options.control_token_file),
             attributes_token=_optional(options.attributes_token_file),
-            judge_token=_kept(options.judge_token_file),
+            judge_token=_optional(options.judge_token_file),
         )
         asgi.run(app, options.host, options.port, name="The collector")
 
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "--attributes-token-file", type=Path, help="file with that of sensitive attributes; missing: none are taken"
     )
     parser.add_argument(
-        "--judge-token-file", type=Path, help="file with that of the external judge; made where it is missing"
+        "--judge-token-file", type=Path, help="file with that of the external judge; missing: there is none"
     )
     parser.add_argument("--labels-token-sha256", help="digest of the token of labels, where that is another one")
     parser.add_argument(
@@ -69,11 +69,6 @@ def _parser() -> argparse.ArgumentParser:
 def _optional(path: Path | None) -> str | None:
     """A token that may be missing: the Secret of an older Perch lacks it, and its collector must go on."""
     return asgi.read_token(path) if path is not None and path.exists() else None
-
-
-def _kept(path: Path | None) -> str | None:
-    """A token that nobody is given but who runs beside the collector: it is made by who comes first."""
-    return None if path is None else asgi.read_token(asgi.keep_token(path))
 
 
 def _check_no_password(store: str) -> None:

@@ -9,15 +9,20 @@ import logging
 import os
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import httpx
 import msgspec
 
 from perch import asgi
+from perch.adapters.registry.mlflow import MlflowRegistry
 from perch.errors import PerchError, UsageError
 from perch.signals.judging import STRETCH_S, Window
+
+if TYPE_CHECKING:
+    from perch.judge.comparison import Compared
 
 _TIMEOUT_S: Final = 10.0
 _TOKEN_WAIT_S: Final = 60.0
@@ -40,12 +45,31 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     headers = {"authorization": f"Bearer {_token(options.token_file)}"}
     with httpx.Client(base_url=options.collector, headers=headers, timeout=_TIMEOUT_S, trust_env=False) as client:
+        reports = _Reports(options.registry, options.model) if options.registry else None
         while True:
-            if not _judge_next(client):
+            if not _judge_next(client, reports):
                 time.sleep(STRETCH_S)
 
 
-def _judge_next(client: httpx.Client) -> bool:
+class _Reports:
+    """Keeps Evidently's reports with the version that they are about, for a person."""
+
+    def __init__(self, registry: str, model: str) -> None:
+        self._registry = MlflowRegistry(registry)
+        self._model = model
+
+    def keep(self, compared: "Compared") -> None:
+        """Keep one; what fails is told, and stops nothing."""
+        judged, report = compared
+        until = datetime.fromtimestamp(judged.until_s, UTC).strftime("%Y%m%d-%H%M%S")
+        try:
+            if report is not None:
+                self._registry.keep_report(self._model, int(judged.canary), f"inputs-{until}.html", report)
+        except PerchError as error:
+            _log.warning("The report of this window is not kept. %s", error)
+
+
+def _judge_next(client: httpx.Client, reports: _Reports | None) -> bool:
     """Judge a window, if there is one; returns whether there was."""
     from perch.judge.comparison import compare  # Evidently takes ten seconds
 
@@ -53,12 +77,14 @@ def _judge_next(client: httpx.Client) -> bool:
         window = _window.decode(client.get("/v1/window").raise_for_status().content)
         if window is None:
             return False
-        judged = compare(window)
-        client.post("/v1/judgements", content=msgspec.json.encode(judged)).raise_for_status()
+        compared = compare(window)
+        client.post("/v1/judgements", content=msgspec.json.encode(compared.judged)).raise_for_status()
     except (httpx.HTTPError, msgspec.MsgspecError) as error:
         _log.warning("The collector gives or takes nothing, and is asked again: %s", error)
         return False
-    _log.info("p = %.3g: %s.", judged.p_value, judged.finding or "nothing to tell apart")
+    _log.info("p = %.3g: %s.", compared.judged.p_value, compared.judged.finding or "nothing to tell apart")
+    if reports is not None:
+        reports.keep(compared)
     return True
 
 
@@ -78,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m perch.judge", description="Judges windows of sampled inputs.")
     parser.add_argument("--collector", required=True, help="base URL of the collector")
     parser.add_argument("--token-file", type=Path, required=True, help="file with the judge's bearer token")
+    parser.add_argument("--registry", help="MLflow's address, which keeps the last reports; none: they are not kept")
+    parser.add_argument("--model", default="", help="name of the registered model that the reports are about")
     return parser
 
 

@@ -49,9 +49,17 @@ class Question(NamedTuple):
     method: str
 
 
-def compare(window: Window) -> Judged:
+class Compared(NamedTuple):
+    """What was found out about a window."""
+
+    judged: Judged
+    report: str | None
+    """Evidently's own, as a page of HTML; `None` where there was nothing to test."""
+
+
+def compare(window: Window) -> Compared:
     """Judge a window: p is at most u with a probability of at most u, where both arms are given the same."""
-    p_values = _p_values(window)
+    p_values, report = _p_values(window)
     p_value, finding = 1.0, ""
     if p_values:
         least = min(p_values, key=lambda question: p_values[question])
@@ -60,21 +68,24 @@ def compare(window: Window) -> Judged:
             f"by Evidently {least.name} differs most ({_NAMES[least.method]}, p = {p_values[least]:.2g} in one of"
             f" {len(p_values)} tests) over {len(window.canary_rows)} requests each"
         )
-    return Judged(window.stable, window.canary, window.from_s, window.until_s, p_value, finding)
+    judged = Judged(window.stable, window.canary, window.from_s, window.until_s, p_value, finding)
+    return Compared(judged, report)
 
 
-def _p_values(window: Window) -> dict[Question, float]:
+def _p_values(window: Window) -> tuple[dict[Question, float], str | None]:
     stable, canary = _frame(window.stable_rows), _frame(window.canary_rows)
     asked = list(_questions(pd.concat([stable, canary])))
     testable = [one for one in asked if stable[one.name].notna().any() and canary[one.name].notna().any()]
-    found = dict.fromkeys(asked, 1.0)
-    if testable:
-        found |= zip(testable, _drifts(testable, canary, stable), strict=True)
-    return found
+    if not testable:
+        return dict.fromkeys(asked, 1.0), None
+    drifts, report = _drifts(testable, canary, stable)
+    return {**dict.fromkeys(asked, 1.0), **drifts}, report
 
 
-def _drifts(questions: Sequence[Question], current: pd.DataFrame, reference: pd.DataFrame) -> Iterator[float]:
-    """Evidently's p-value of each question."""
+def _drifts(
+    questions: Sequence[Question], current: pd.DataFrame, reference: pd.DataFrame
+) -> tuple[dict[Question, float], str]:
+    """Evidently's p-value of each question, and its report."""
     names = {method: [one.name for one in questions if one.method == method] for method in _NAMES}
     definition = DataDefinition(numerical_columns=names[KS], categorical_columns=names[TWO_SAMPLE_CHI_SQUARE])
     columns = [one.name for one in questions]
@@ -84,8 +95,9 @@ def _drifts(questions: Sequence[Question], current: pd.DataFrame, reference: pd.
         snapshot = Report(metrics).run(
             Dataset.from_pandas(current[columns], definition), Dataset.from_pandas(reference[columns], definition)
         )
-    found = {metric["config"]["column"]: float(metric["value"]) for metric in snapshot.dict()["metrics"]}
-    return (found[one.name] if np.isfinite(found[one.name]) else 1.0 for one in questions)
+        found = {metric["config"]["column"]: float(metric["value"]) for metric in snapshot.dict()["metrics"]}
+        report = snapshot.get_html_str(as_iframe=False)
+    return {one: found[one.name] if np.isfinite(found[one.name]) else 1.0 for one in questions}, report
 
 
 def _frame(rows: Sequence[Row]) -> pd.DataFrame:

@@ -15,10 +15,20 @@ def is_installed() -> bool:
 class LocalJudge:
     """Starts and stops it."""
 
-    def __init__(self, collector_url: str, token_file: Path, log: Path) -> None:
+    def __init__(self, collector_url: str, token_file: Path, log: Path, *, model: str, registry: str | None) -> None:
+        """Make one that does not run yet.
+
+        Args:
+            collector_url: Who knows what is to be judged.
+            token_file: Opens the collector for the judge.
+            log: Where it writes what it finds.
+            model: What is served.
+            registry: MLflow's address, which keeps the reports; `None`: they are not kept.
+        """
         self._command = (
             *(sys.executable, "-m", "perch.judge"),
             *("--collector", collector_url, "--token-file", str(token_file)),
+            *(("--registry", registry, "--model", model) if registry else ()),
         )
         self._log = log
         self._child: Child | None = None

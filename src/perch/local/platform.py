@@ -132,7 +132,9 @@ async def platform(
         labels = HttpLabels(collector_url, token)
         stack.push_async_callback(labels.close)
         store = StandingFile(folder / "service.json")
-        judge = LocalJudge(collector_url, places.judge_token, places.logs / "judge.log")
+        judge = LocalJudge(
+            collector_url, places.judge_token, places.logs / "judge.log", model=spec.model, registry=registry.address
+        )
         stack.push_async_callback(judge.stop)
         ports = Ports(registry, fleet, router, metrics, store, labels, has_judge=is_installed())
         service = Service(declaration, ports, folder, notify=notify)

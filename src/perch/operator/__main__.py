@@ -44,6 +44,7 @@ def main() -> int:
         watched=tuple(asked.watch),
         token_secret=asked.token_secret,
         outcomes=Volume(asked.outcomes_size, asked.outcomes_storage_class) if asked.outcomes_size else None,
+        judge_image=asked.judge_image,
         pull_secrets=tuple(asked.pull_secret),
         alerts_token=alerts_token,
         allowed=Allowed(tuple(asked.allow_gateway), tuple(asked.allow_domain)),
@@ -75,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--token-secret", help="secret with the token of the fault switches; none: no faults")
     parser.add_argument("--outcomes-size", help="volume of each service's collector, such as 2Gi; none: no collectors")
     parser.add_argument("--outcomes-storage-class", help="of that volume; the cluster's default without it")
+    parser.add_argument(
+        "--judge-image", help="with Evidently, for policies that say externalJudge; none: they are refused"
+    )
     parser.add_argument("--alerts-token-file", type=Path, help="file with Alertmanager's token; none: no alerts")
     parser.add_argument("--liveness-port", type=int, default=8081)
     parser.add_argument("--metrics-port", type=int, default=8082)

@@ -19,6 +19,7 @@ from perch.adapters.fleet.kserve import KServeFleet
 from perch.adapters.fleet.kserve_resources import Serving
 from perch.adapters.labels.cluster import ClusterLabels
 from perch.adapters.labels.collector_resources import Collecting, Volume
+from perch.adapters.labels.judge_resources import Judging
 from perch.adapters.metrics.scrape import ScrapeSource
 from perch.adapters.notify.webhook import Webhook
 from perch.adapters.registry.port import ModelRegistry
@@ -67,6 +68,9 @@ class Options:
 
     outcomes: Volume | None
     """What each service's collector keeps outcomes on; `None`: there are no collectors, and so no labels."""
+
+    judge_image: str | None = None
+    """Image with Evidently, for the judges of services whose policy wants one; `None`: there are none."""
 
     pull_secrets: tuple[str, ...] = ()
     """Secrets in each service's namespace by which its pods' images are pulled."""
@@ -140,6 +144,9 @@ class Parts:
         self._check_allowed = partial(check_allowed, spec.cluster, options.allowed)
         route = Route(name, namespace, spec.cluster.gateway, hostname_of(declaration, namespace))
         self._labels: ClusterLabels | None = None
+        judging = None
+        if options.judge_image and spec.policy.external_judge:
+            judging = Judging(options.judge_image, spec.model, options.registry_url)
         if options.outcomes is not None:
             collecting = Collecting(
                 name,
@@ -151,7 +158,9 @@ class Parts:
                 spec.events,
             )
             token, may_write = labels_token(options.ledgers, namespace, name), operator.lease.check
-            self._labels = ClusterLabels(operator.client, collecting, route, token, owner=owner, may_write=may_write)
+            self._labels = ClusterLabels(
+                operator.client, collecting, route, token, judging=judging, owner=owner, may_write=may_write
+            )
         serving = Serving(
             service=name,
             namespace=namespace,
@@ -190,7 +199,15 @@ class Parts:
             weights=weights,
         )
         self._router = GatewayRouter(operator.blocking, route, owner=owner, may_write=operator.lease.check)
-        ports = Ports(operator.registry, self._fleet, self._router, self._metrics, self.store, self._labels)
+        ports = Ports(
+            operator.registry,
+            self._fleet,
+            self._router,
+            self._metrics,
+            self.store,
+            self._labels,
+            has_judge=judging is not None,
+        )
         self._say = say = operator.say_of(namespace, name)
         self.service = Service(declaration, ports, options.ledgers / namespace / name, notify=say)
         trainings = ArgoTrainings(

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from lightkube import AsyncClient
 from lightkube.core.exceptions import ApiError
-from lightkube.resources.apps_v1 import StatefulSet
+from lightkube.resources.apps_v1 import Deployment, StatefulSet
 from lightkube.resources.core_v1 import PersistentVolumeClaim, Secret
 from lightkube.resources.core_v1 import Service as ServiceObject
 
 from perch import asgi
 from perch.adapters.cluster.objects import CONFLICT, HTTPRoute, Manifest, calling
-from perch.adapters.cluster.writing import check_ours, find, writing
+from perch.adapters.cluster.writing import check_ours, find, is_ours, writing
 from perch.adapters.labels.collector_resources import (
     PORT,
     Collecting,
@@ -29,6 +29,7 @@ from perch.adapters.labels.collector_resources import (
     volume_claim,
 )
 from perch.adapters.labels.http import HttpLabels
+from perch.adapters.labels.judge_resources import Judging, deployment, judge_name
 from perch.adapters.traffic.gateway import REQUEST_TIMEOUT, Route
 from perch.errors import PlatformError
 from perch.signals.labels import Arrivals, Comparison, Cursor
@@ -49,6 +50,7 @@ class ClusterLabels:
         route: Route,
         token: str,
         *,
+        judging: Judging | None = None,
         owner: Manifest,
         may_write: Callable[[], None],
     ) -> None:
@@ -59,11 +61,13 @@ class ClusterLabels:
             collecting: What is to run.
             route: The gateway and the host at which applications tell outcomes.
             token: Opens the collector for labels.
+            judging: The external judge that is to run beside it; `None`: none is.
             owner: Reference to the object with which all of it is to go.
             may_write: Raises `PlatformError` when another operator writes.
         """
         self._client = client
         self._collecting = collecting
+        self._judging = judging
         self._route = route
         self._digest = asgi.digest(token)
         self._owner = owner
@@ -126,12 +130,26 @@ class ClusterLabels:
         for one in wanted:
             async with writing(doing, self._may_write):
                 await self._client.apply(one, force=True)
+        if self._judging is None:
+            await self._take_judge_away()
+
+    async def _take_judge_away(self) -> None:
+        """Delete the judge that ran while the policy wanted it."""
+        service, namespace = self._collecting.service, self._collecting.namespace
+        doing = f"take the judge of {service} away"
+        with calling(doing):
+            found = await find(self._client, Deployment, judge_name(service), namespace)
+        if found is not None and found.metadata is not None and is_ours(found.metadata, service, self._owner):
+            async with writing(doing, self._may_write):
+                await self._client.delete(Deployment, judge_name(service), namespace=namespace)
 
     def _wanted(self) -> Iterator[Any]:
         collecting = self._collecting
         yield self._owned(ServiceObject, collector_service(collecting))
         yield self._owned(StatefulSet, stateful_set(collecting, self._digest))
         yield self._owned(HTTPRoute, feedback_route(self._route, collecting))
+        if self._judging is not None:
+            yield self._owned(Deployment, deployment(collecting, self._judging))
         yield self._owned(PersistentVolumeClaim, volume_claim(collecting))  # last, for one that cannot grow is refused
 
     async def _find(self, wanted: Any) -> Any:  # noqa: ANN401  any resource of lightkube's

@@ -28,6 +28,9 @@ CONTROL_KEY: Final = "control-token"
 ATTRIBUTES_KEY: Final = "attributes-token"
 """Of the Secret: what opens it for sensitive attributes of users."""
 
+JUDGE_KEY: Final = "judge-token"
+"""Of the Secret: what opens it for the external judge."""
+
 _STORE_URL: Final = "PERCH_STORE_URL"
 
 _MOUNTS = [
@@ -87,9 +90,10 @@ def collector_name(service: str) -> str:
 
 def secret(collecting: Collecting) -> Manifest:
     """Random tokens: for predictions, which the serving pods mount; for outcomes, which applications are given; for
-    what a person asks; and for sensitive attributes.
+    what a person asks; for sensitive attributes; and for the external judge.
     """
-    tokens = {key: asgi.new_token() for key in (PREDICTIONS_KEY, FEEDBACK_KEY, CONTROL_KEY, ATTRIBUTES_KEY)}
+    keys = (PREDICTIONS_KEY, FEEDBACK_KEY, CONTROL_KEY, ATTRIBUTES_KEY, JUDGE_KEY)
+    tokens = {key: asgi.new_token() for key in keys}
     return {**_object(collecting, "v1", "Secret"), "type": "Opaque", "stringData": tokens}
 
 
@@ -183,6 +187,7 @@ def _command(collecting: Collecting, labels_digest: str) -> Iterator[str]:
         yield from ("--store", "/data/outcomes.sqlite")
     yield from ("--retention-days", f"{collecting.events.retention_days:g}")
     yield from ("--token-file", f"/token/{PREDICTIONS_KEY}", "--feedback-token-file", f"/token/{FEEDBACK_KEY}")
+    yield from ("--judge-token-file", f"/token/{JUDGE_KEY}")
     yield from ("--control-token-file", f"/token/{CONTROL_KEY}", "--attributes-token-file", f"/token/{ATTRIBUTES_KEY}")
     yield from ("--labels-token-sha256", labels_digest)
     yield from ("--attribution-window-s", f"{collecting.attribution_window_s:g}")

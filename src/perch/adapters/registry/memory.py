@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from perch.adapters.registry.port import ModelVersion, Role, UnknownVersionError
+from perch.adapters.registry.port import MOST_REPORTS, ModelVersion, Role, UnknownVersionError
 from perch.workload.package import check_package, ensure_package, package_digest
 
 
@@ -20,6 +20,7 @@ class MemoryRegistry:
 
     _entries: dict[str, list[_Entry]] = field(default_factory=dict)
     _roles: dict[tuple[str, Role], int] = field(default_factory=dict)
+    reports: dict[tuple[str, int], dict[str, str]] = field(default_factory=dict)
 
     def register(
         self, model: str, package: Path, *, metrics: Mapping[str, float], tags: Mapping[str, str]
@@ -66,6 +67,19 @@ class MemoryRegistry:
         entry = self._entry(model, version)
         told = replace(entry.version, tags={**entry.version.tags, name: value})
         self._entries[model][version - 1] = replace(entry, version=told)
+
+    @property
+    def address(self) -> None:
+        """No other process reaches it."""
+        return
+
+    def keep_report(self, model: str, version: int, name: str, text: str) -> None:
+        """Keep a report about a version."""
+        self._entry(model, version)
+        kept = self.reports.setdefault((model, version), {})
+        kept[name] = text
+        for old in sorted(kept)[:-MOST_REPORTS]:
+            del kept[old]
 
     def fetch(self, model: str, version: int, into: Path) -> Path:
         """Write a version's package below `into`, digest checked."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from perch.adapters.registry.port import ModelVersion, Role, UnknownVersionError
+from perch.adapters.registry.port import MOST_REPORTS, ModelVersion, Role, UnknownVersionError
 from perch.errors import RegistryError
 from perch.workload.package import Manifest, check_package, ensure_package, package_digest, read_manifest
 
@@ -42,7 +42,7 @@ _TRAVELLING = Lock()  # one at a time, for the variable is the whole process'
 
 _COMPLETE, _DIGEST, _KIND, _QUARANTINE = "perch.complete", "perch.digest", "perch.kind", "perch.quarantine"
 _HISTOGRAM = "perch.score_histogram"
-_PACKAGE = "package"
+_PACKAGE, _REPORTS = "package", "reports"
 _SQLITE = "sqlite:///"
 
 
@@ -128,6 +128,23 @@ class MlflowRegistry:
         with self._calling(f"write down {name} of {model} version {version}"):
             self._found(model, version)
             self._client.set_model_version_tag(model, str(version), name, value)
+
+    @property
+    def address(self) -> str:
+        """The store's address, or the server's."""
+        return self._uri
+
+    def keep_report(self, model: str, version: int, name: str, text: str) -> None:
+        """Keep a report as an artifact of the version's run."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        with _silent_for_longer(), self._calling(f"keep a report about {model} version {version}"):
+            run_id = self._found(model, version).run_id
+            self._client.log_text(run_id, text, f"{_REPORTS}/{name}")
+            paths = sorted(file.path for file in self._client.list_artifacts(run_id, _REPORTS))
+            artifacts = get_artifact_repository(self._client.get_run(run_id).info.artifact_uri)
+            for path in paths[:-MOST_REPORTS]:
+                artifacts.delete_artifacts(path)
 
     def fetch(self, model: str, version: int, into: Path) -> Path:
         """Download a version's package below `into`, digest checked."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from perch.errors import RegistryError
 
@@ -48,6 +48,9 @@ class ModelVersion:
     """The registry's name for the run that made it; `None` where it has none."""
 
 
+MOST_REPORTS: Final = 20
+
+
 class ModelRegistry(Protocol):
     """Holds the versions of models, their packages and their roles.
 
@@ -86,6 +89,15 @@ class ModelRegistry(Protocol):
 
     def note(self, model: str, version: int, name: str, value: str) -> None:
         """Write down a further fact of a version among its tags, over what the name said before."""
+        ...
+
+    @property
+    def address(self) -> str | None:
+        """Where other processes reach it; `None`: nowhere."""
+        ...
+
+    def keep_report(self, model: str, version: int, name: str, text: str) -> None:
+        """Keep a report about a version under a name, and of all of them the last `MOST_REPORTS` by their names."""
         ...
 
     def fetch(self, model: str, version: int, into: Path) -> Path:
