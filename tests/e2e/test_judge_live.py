@@ -1,14 +1,14 @@
 """On the real platform, a canary that is given something else than the champion goes home by Evidently's judgement."""
 
 import asyncio
-import copy
 import time
 from dataclasses import replace
 
 import httpx
 import pytest
 
-from perch.adapters.registry.port import Role
+from perch.adapters.registry.mlflow import MlflowRegistry
+from perch.adapters.registry.port import MOST_REPORTS, Role
 from perch.core.policy import Policy, Slo
 from perch.core.types import Action
 from perch.demo.traffic import Traffic
@@ -19,7 +19,14 @@ from perch.settings import ModelService, Spec
 from perch.world.market import Market
 from serving_process import free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(400),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 CHALLENGER = 2
 POLICY = Policy(external_judge=True, shadow_s=600, min_requests=10_000)
@@ -27,15 +34,25 @@ SLO = Slo(latency_p99_ms=5_000.0, negligible_latency_ms=5_000.0)  # Evidently ta
 SKEW = {"column": "ad_age_days", "how": "scale", "factor": 2.0}
 
 
-@pytest.fixture
-def registry(memory_registry):
+class Blind:
     """Knows of no scores to be expected, so that counts cannot tell what is wrong with them."""
-    registry = copy.deepcopy(memory_registry)
+
+    def __init__(self, registry):
+        self._registry = registry
+
+    def __getattr__(self, name):
+        return getattr(self._registry, name)
+
+    def get(self, model, version):
+        return replace(self._registry.get(model, version), score_histogram=())
+
+
+@pytest.fixture
+def registry(trained, tmp_path):
+    registry = trained(MlflowRegistry(f"sqlite:///{tmp_path}/mlflow.db", artifacts=tmp_path / "artifacts"))
     registry.withdraw("ad-clicks", Role.CHAMPION)
-    challenger = registry._entries["ad-clicks"][CHALLENGER - 1]
-    blind = replace(challenger.version, score_histogram=(), quarantine=None)
-    registry._entries["ad-clicks"][CHALLENGER - 1] = replace(challenger, version=blind)
-    return registry
+    registry.quarantine("ad-clicks", CHALLENGER, None)
+    return Blind(registry)
 
 
 async def tick_until(reached, service, ledger, timeout_s):
@@ -64,7 +81,7 @@ async def rollout(registry, folder):
             headers = {"authorization": f"Bearer {running.token}"}
             broken = await client.put(running.fault_url(CHALLENGER), json={"skew": SKEW}, headers=headers)
             broken.raise_for_status()
-            await tick_until(lambda ticks: ticks[-1].outcome, running.service, ledger, 90)
+            await tick_until(lambda ticks: ticks[-1].outcome, running.service, ledger, 120)
         await asyncio.sleep(3)
         return good, read(ledger), running.judge._child
 
@@ -80,3 +97,7 @@ def test_evidently_brings_a_canary_home_that_is_given_something_else(registry, t
     assert "by Evidently column ad_age_days differs most" in ended.decision.sentence
     assert backtest(record, POLICY).exact
     assert judge is None
+
+    reports = sorted(tmp_path.glob("artifacts/**/reports/inputs-*.html"))
+    assert 2 <= len(reports) <= MOST_REPORTS
+    assert "column ad_age_days" in reports[-1].read_text()
