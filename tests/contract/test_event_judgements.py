@@ -6,7 +6,7 @@ from event_stores import sql
 from perch.adapters.events.store import EventStore
 from perch.core.types import Judgement
 from perch.signals.events import Prediction
-from perch.signals.judging import ROWS, STRETCH_S, Judged
+from perch.signals.judging import LOOK_BACK_S, ROWS, STRETCH_S, Judged
 from perch.signals.labels import Comparison, Cursor
 
 BEGIN_S = 1_000.0
@@ -82,6 +82,21 @@ def test_no_request_counts_twice_however_often_and_by_whom_a_window_is_judged(st
     assert not store.add_judgement(judged(window, 1e-9))
     assert not store.add_judgement(judged(window, 1e-9, until_s=window.until_s + STRETCH_S))
     assert store.labels_since(ROLLOUT, Cursor()).judgements == (Judgement(0.5, "p is 0.5"),)
+
+
+def test_the_arm_with_little_traffic_is_waited_for_whichever_it_is(store):
+    """As after a promotion, when the champion of before keeps one request in fifty."""
+    few = [asked(i, "stable", 1.0, BEGIN_S + 1 + i % 400) for i in range(ROWS + 100)]
+    many = [asked(i, "canary", 1.0, BEGIN_S + 1 + i % 400) for i in range(10 * ROWS)]
+    store.add_predictions(few + many)
+    window = store.window(ROLLOUT)
+    assert ROWS <= len(window.stable_rows) == len(window.canary_rows) < ROWS + 10
+
+
+def test_rows_that_wait_too_long_for_the_other_arm_are_left_out(place):
+    with EventStore(place, 600.0, lambda: BEGIN_S + LOOK_BACK_S + 100) as store:
+        store.add_predictions([*both(), *both(time_s=BEGIN_S + LOOK_BACK_S)])
+        assert store.window(ROLLOUT).from_s == BEGIN_S + 100
 
 
 def test_each_judgement_is_handed_out_once(store):

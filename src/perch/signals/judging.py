@@ -40,6 +40,9 @@ FEWEST_ROWS: Final = 50
 LONGEST_S: Final = 300.0
 """After this time fewer rows make a window, too."""
 
+LOOK_BACK_S: Final = 900.0
+"""Rows that wait longer for as many of the other arm are left out."""
+
 _MOST_IN_STRETCH: Final = 1_000
 
 _Version = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]

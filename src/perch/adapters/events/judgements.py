@@ -10,11 +10,11 @@ from perch.adapters.events import schema
 from perch.adapters.events.writing import insert_new
 from perch.core.types import Judgement
 from perch.signals.events import Row
-from perch.signals.judging import ROWS, Judged, Sample, Window, close
+from perch.signals.judging import LOOK_BACK_S, ROWS, Judged, Sample, Window, close
 from perch.signals.labels import Comparison
 
 _AHEAD: Final = 2 * ROWS
-"""Rows of the canary that are looked at for one window, so that who was away for long catches up in steps."""
+"""Rows of the scarcer arm that are looked at for one window, so that who was away for long catches up in steps."""
 
 _SAMPLED = """
 FROM inputs JOIN predictions AS request ON request.request_id = inputs.request_id AND request.shadow = inputs.shadow
@@ -23,7 +23,10 @@ WHERE inputs.time_s >= :from_s AND (inputs.first_row IS NOT NULL OR request.show
 _OF_CANARY = "request.version = :canary AND request.arm IN ('canary', 'shadow')"
 _OF_STABLE = "request.version = :stable AND request.arm = 'stable'"
 
-_FAR_AHEAD = text(f"SELECT inputs.time_s {_SAMPLED} AND {_OF_CANARY} ORDER BY 1 LIMIT 1 OFFSET {_AHEAD}")
+_FAR_AHEAD = [
+    text(f"SELECT inputs.time_s {_SAMPLED} AND {arm} ORDER BY 1 LIMIT 1 OFFSET {_AHEAD}")
+    for arm in (_OF_CANARY, _OF_STABLE)
+]
 _SAMPLES = text(f"""
 SELECT inputs.time_s, request.arm <> 'stable', inputs.request_id, inputs.shadow
 {_SAMPLED} AND inputs.time_s < :until_s AND ({_OF_STABLE} OR {_OF_CANARY}) ORDER BY 1
@@ -44,9 +47,9 @@ WHERE stable = :stable AND canary = :canary AND from_s >= :since_s AND until_s >
 def window(connection: Connection, comparison: Comparison, now_s: float) -> Window | None:
     """The first window that nobody has judged yet; `None` while it is not complete."""
     versions = {"stable": comparison.stable, "canary": comparison.canary}
-    from_s = max(comparison.since_s, _judged_until_s(connection, versions))
+    from_s = max(comparison.since_s, _judged_until_s(connection, versions), now_s - LOOK_BACK_S)
     asked = {**versions, "from_s": from_s}
-    until_s = connection.scalar(_FAR_AHEAD, asked) or now_s
+    until_s = max(connection.scalar(far_ahead, asked) or now_s for far_ahead in _FAR_AHEAD)
     found = connection.execute(_SAMPLES, {**asked, "until_s": until_s})
     samples = (Sample(time_s, bool(is_canary), *key) for time_s, is_canary, *key in found)
     chosen = close(samples, from_s, now_s)
