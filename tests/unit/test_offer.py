@@ -35,6 +35,9 @@ class Known(MemoryRegistry):
     def assign(self, model, role, version):
         self.roles[role] = version
 
+    def withdraw(self, model, role):
+        del self.roles[role]
+
 
 def version(number, log_loss, record=PASSED, **known):
     tags = {} if record is None else {"gates": record.to_json()}
@@ -70,3 +73,19 @@ def test_a_first_baseline_serves_and_a_further_one_takes_nothing_away():
     seat(registry, version(1, 0.1))
     seat(registry, version(2, 0.1))
     assert registry.roles == {Role.BASELINE: 1, Role.CHAMPION: 1}
+
+
+def test_a_version_that_is_refused_now_asks_no_longer():
+    registry = Known(version(2, 0.1, REFUSED), version(3, 0.1))
+    registry.roles = {Role.CHALLENGER: 2}
+    with pytest.raises(RefusedError):
+        offer(registry, "ctr", [2])
+    assert registry.roles == {}
+
+
+def test_one_that_asks_and_was_not_trained_again_goes_on_asking():
+    registry = Known(version(2, 0.1), version(3, 0.1, REFUSED))
+    registry.roles = {Role.CHALLENGER: 2}
+    with pytest.raises(RefusedError):
+        offer(registry, "ctr", [3])
+    assert registry.roles == {Role.CHALLENGER: 2}

@@ -138,6 +138,17 @@ def test_training_again_finds_the_same_models(trained, source, tmp_path):
     assert registry.versions("ctr") == before
 
 
+def test_a_model_that_serves_keeps_what_it_was_released_on(trained):
+    registry, workdir, result, _ = trained
+    number = result.challenger.version.version
+    before = registry.get("ctr", number).tags
+    registry.assign("ctr", Role.CHAMPION, number)
+    again = challenge(result.prepared, registry=registry, model="ctr", workdir=workdir, settings=SETTINGS)
+    assert again.version.version == number
+    assert registry.get("ctr", number).tags == before, "it was compared with itself"
+    registry.assign("ctr", Role.CHAMPION, 1)
+
+
 def test_a_retrained_challenger_is_another_version_and_not_worse(trained):
     registry, workdir, result, _ = trained
     registry.assign("ctr", Role.CHAMPION, result.challenger.version.version)

@@ -2,8 +2,11 @@
 
 import pytest
 
+from perch.adapters.cluster.kubectl import MissingError
 from perch.adapters.registry.memory import MemoryRegistry
+from perch.adapters.registry.port import ModelVersion, Role
 from perch.errors import PlatformError, RolloutError
+from perch.pipeline.record import Finding, GateVerdict, Record
 from perch.workflows.releasing import await_end, begin
 
 
@@ -82,3 +85,42 @@ def test_silence_is_borne_for_five_minutes():
     now = iter(range(0, 1_000, 100))
     with pytest.raises(PlatformError, match="nobody answers"):
         await_end(Place(PlatformError("nobody answers")), "ads", "v2-1", sleep=lambda _: None, clock=lambda: next(now))
+
+
+class Asked(MemoryRegistry):
+    """A registry whose version 2 asks for traffic, with what a gate found."""
+
+    def __init__(self, passed, *roles):
+        super().__init__()
+        figures = {"difference_low": -0.1, "difference_high": 0.0}
+        quality = Finding("quality", passed=True, sentence="better", figures=figures, verdict=GateVerdict.BETTER)
+        record = Record.of([quality, Finding("size", passed=passed, sentence="the package has 9 MB")])
+        tags = {"gates": record.to_json()}
+        self._asking = ModelVersion("ctr", 2, "d", "lightgbm", metrics={}, tags=tags, roles=frozenset(roles))
+
+    def holder(self, model, role):
+        return self._asking if role is Role.CHALLENGER else None
+
+
+def test_the_challenger_is_wished_for_where_nobody_names_a_version():
+    place = Place(look(stable=1), registry=Asked(True, Role.CHALLENGER))
+    assert begin(place, "ads", None) == "v2-1"
+
+
+def test_a_challenger_whose_gates_refuse_it_now_is_not_wished_for():
+    place = Place(look(stable=1), registry=Asked(False, Role.CHALLENGER))
+    with pytest.raises(
+        RolloutError, match=r"Version 2 asks for traffic, and its gates refuse it: the package has 9 MB"
+    ):
+        begin(place, "ads", None)
+    assert not place.released
+
+
+def test_a_person_who_names_a_version_is_not_asked_about_its_gates():
+    place = Place(look(stable=1), registry=Asked(False, Role.CHALLENGER))
+    assert begin(place, "ads", 2) == "v2-1"
+
+
+def test_a_service_that_is_gone_ends_the_step_at_once():
+    with pytest.raises(RolloutError, match="ads is gone, and its rollout v2-1 with it"):
+        await_end(Place(MissingError("There is no ModelService ads.")), "ads", "v2-1", sleep=lambda _: None)

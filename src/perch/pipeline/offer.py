@@ -20,14 +20,18 @@ def seat(registry: ModelRegistry, baseline: ModelVersion) -> None:
 def offer(registry: ModelRegistry, model: str, versions: Iterable[int]) -> int:
     """Give the challenger's role to the version with the lowest log loss of those that passed; returns it.
 
-    A version that serves already stays what it is: there is nothing to offer, and nothing is wrong.
+    A version that serves already stays what it is: there is nothing to offer, and nothing is wrong. One that passed
+    once, and is refused now, asks no longer.
 
     Raises:
-        RefusedError: none passed, with what stopped each. Roles are as before.
+        RefusedError: none passed, with what stopped each.
         RegistryError: the registry does not answer.
     """
     found = [registry.get(model, version) for version in versions]
     passed = [version for version in found if refusal(version) is None]
+    asking = registry.holder(model, Role.CHALLENGER)
+    if asking is not None and asking.version in {one.version for one in found if one not in passed}:
+        registry.withdraw(model, Role.CHALLENGER)
     if not passed:
         reasons = "; ".join(f"version {one.version} ({one.kind}): {refusal(one)}" for one in found)
         raise RefusedError(f"No candidate is offered, and what serves stays. {reasons}")

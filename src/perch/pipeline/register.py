@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from perch.adapters.registry.port import ModelRegistry, ModelVersion
+from perch.adapters.registry.port import ModelRegistry, ModelVersion, Role
 from perch.pipeline.evaluate import Evaluation
 from perch.pipeline.features import Prepared
 from perch.pipeline.record import Record
@@ -31,7 +31,8 @@ def register(
 ) -> ModelVersion:
     """Register a package as the next version of `model`, or return the version that is this very package already.
 
-    A model that was trained twice is one version: what is known of it, such as its quarantine, stays known.
+    A model that was trained twice is one version: what is known of it, such as its quarantine, stays known. One that
+    serves keeps all that is written of it; of another one the gates' latest record counts.
 
     Args:
         package: Folder of the packaged model.
@@ -52,6 +53,8 @@ def register(
     if record is not None:
         said |= {"gate_verdict": record.verdict.value, "gate_reason": record.reason, "gates": record.to_json()}
     known = [version for version in registry.versions(model) if version.digest == digest]
+    if known and known[-1].roles & {Role.CHAMPION, Role.BASELINE}:
+        return known[-1]  # what it was released on stays written, not what comes of comparing it with itself
     if known:
         return _said_anew(registry, known[-1], said)
     tags = {

@@ -157,6 +157,6 @@ def _state(location: str | Path) -> list[object]:
             return [remote.size_bytes, remote.stamp or secrets.token_hex()]
     path = Path(location)
     if not path.exists():
-        raise DataError(f"{path} does not exist: name the click log with --data")
+        raise DataError(f"{path} does not exist: name a click log that does (--data, or spec.training.data)")
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     return [[file.name, status.st_size, status.st_mtime_ns] for file in files for status in [file.stat()]]

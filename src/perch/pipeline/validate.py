@@ -170,4 +170,4 @@ def _sentence(error: SchemaErrors) -> str:
 
 
 def _refusal(clauses: list[str]) -> str:
-    return f"the log cannot be trained on: {'; '.join(clauses)}. Repair the log, or take the column out of the schema"
+    return f"the log cannot be trained on: {'; '.join(clauses)}. Repair the log"

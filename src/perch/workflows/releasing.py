@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from perch.adapters.cluster.kubectl import MissingError
 from perch.adapters.registry.port import Role
 from perch.core.types import Action, Arm, Phase
 from perch.errors import PlatformError, RolloutError
+from perch.pipeline.offer import refusal
 from perch.workflows.place import Place
 
 _LOOK_S: Final = 5.0
@@ -41,7 +43,7 @@ def await_end(
     """Wait until a rollout has ended, and return the sentence that it ended with.
 
     Raises:
-        RolloutError: the version came home, or another rollout has begun.
+        RolloutError: the version came home, another rollout has begun, or the service is gone.
         PlatformError: nobody has answered for five minutes.
     """
     if not rollout:
@@ -51,6 +53,8 @@ def await_end(
         try:
             now = place.status(service)
             heard_s = clock()
+        except MissingError:
+            raise RolloutError(f"{service} is gone, and its rollout {rollout} with it.") from None
         except PlatformError:
             if clock() - heard_s > _SILENCE_S:
                 raise
@@ -66,6 +70,11 @@ def _challenger(place: Place, model: str) -> int:
     version = place.registry().holder(model, Role.CHALLENGER)
     if version is None:
         raise RolloutError(f"No version of {model} asks for traffic. Train one: perch workflow run train")
+    if Role.CHAMPION not in version.roles and (why := refusal(version)) is not None:
+        raise RolloutError(
+            f"Version {version.version} asks for traffic, and its gates refuse it: {why}. Train another one, or insist:"
+            f" perch rollout start --version {version.version}"
+        )
     return version.version
 
 

@@ -52,11 +52,13 @@ def train_distributed() -> WorkflowTemplate:
 
 
 def _dag(name: str, *parameters: str) -> DAG:
-    version = m.ValueFrom(parameter="{{tasks.offer.outputs.parameters.version}}")
     return DAG(
         name=name,
         inputs=[Parameter(name=parameter) for parameter in parameters],
-        outputs=[Parameter(name="version", value_from=version)],
+        outputs=[
+            Parameter(name=name, value_from=m.ValueFrom(parameter=f"{{{{tasks.offer.outputs.parameters.{name}}}}}"))
+            for name in ("version", "offered")
+        ],
     )
 
 

@@ -51,7 +51,7 @@ def read(path: Path, format_name: str, *, chunk_rows: int = 50_000) -> Frames:
     """
     layout = log_format(format_name)
     if not path.exists():
-        raise DataError(f"{path} does not exist: name the click log with --data")
+        raise DataError(f"{path} does not exist: name a click log that does (--data, or spec.training.data)")
     rows = 0
     for frame in layout.read(path, chunk_rows):
         rows += len(frame)
@@ -192,10 +192,11 @@ def _csv(path: Path, chunk_rows: int, needed: list[str], *, separator: str = ","
 def _check_columns(path: Path, found: list[str], needed: list[str] | tuple[str, ...]) -> None:
     missing = [name for name in needed if name not in found]
     if missing:
-        unexpected = [str(name) for name in found if name not in needed] or ["nothing else"]
+        unexpected = [str(name) for name in found if name not in needed]
+        others = f", but {_some(unexpected)}" if unexpected else ""
         raise DataError(
-            f"{path} has no column {_some(missing)}, but {_some(unexpected)}: "
-            "name a log of this format, or choose another --format"
+            f"{path} has no column {_some(missing)}{others}: "
+            "name a log of this format, or the log's own (--format, or spec.training.format)"
         )
 
 
