@@ -69,6 +69,13 @@ def test_what_was_judged_is_taken_once_and_told_with_the_labels(ask):
     assert ask("GET", "/v1/window").json() is None
 
 
+def test_what_was_judged_is_counted_for_prometheus(ask):
+    ask("POST", "/v1/judgements", json=JUDGED)
+    page = ask("GET", "/metrics").text
+    assert 'perch_evidently_windows{stable="1",canary="2"} 1\n' in page
+    assert 'perch_evidently_p_value{stable="1",canary="2"} 0.25\n' in page
+
+
 @pytest.mark.parametrize(
     "wrong", [{"p_value": 1.5}, {"p_value": None}, {"until_s": "soon"}, {"finding": "x" * 501}, {"stable": ""}]
 )

@@ -11,7 +11,7 @@ _BINS = (*(f"{edge:g}" for edge in EDGES), "+Inf")
 
 def render(summary: Summary) -> bytes:
     """The page of a summary."""
-    return exposition.document([*_outcomes(summary), *_parked(summary), *_quality(summary)])
+    return exposition.document([*_outcomes(summary), *_parked(summary), *_quality(summary), *_compared(summary)])
 
 
 def _outcomes(summary: Summary) -> Iterator[str]:
@@ -47,6 +47,17 @@ def _quality(summary: Summary) -> Iterator[str]:
                 continue
             for edge, values in zip(_BINS, _by_bin(one), strict=True):
                 yield f'{name}_total{{{_of(one)},bin="{edge}"}} {values[number]!r}'
+
+
+def _compared(summary: Summary) -> Iterator[str]:
+    name = names.EVIDENTLY_WINDOWS
+    yield from exposition.header(name, "gauge", "Windows in which Evidently compared what two versions were given.")
+    for one in summary.compared:
+        yield f"{name}{{{exposition.labels(stable=one.stable, canary=one.canary)}}} {one.windows}"
+    yield from exposition.header(names.EVIDENTLY_P_VALUE, "gauge", "P-value of the last of them.")
+    for one in summary.compared:
+        of = exposition.labels(stable=one.stable, canary=one.canary)
+        yield f"{names.EVIDENTLY_P_VALUE}{{{of}}} {one.p_value!r}"
 
 
 _SUMS = (

@@ -82,6 +82,14 @@ a young one never counts as not clicked; or `estimated`: of all that were answer
 the label's place, which is what they come to if the scores are calibrated. `slice` and `part` are empty for all
 requests; at most 20 parts of a slice are told apart."""
 
+EVIDENTLY_WINDOWS = "perch_evidently_windows"
+"""Gauge of the collector, labels `stable` and `canary` (versions): windows, of those that are remembered, in which
+Evidently compared what they were given."""
+
+EVIDENTLY_P_VALUE = "perch_evidently_p_value"
+"""Gauge, the same labels: p-value of the last window, corrected over columns. Small ones come about by chance, too:
+what convicts is the rollout's evidence."""
+
 QUALITY_REQUESTS = "perch_quality_requests"
 """Counter, further labels as `QUALITY_LABELS`: requests that are summed up."""
 

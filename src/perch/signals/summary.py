@@ -29,6 +29,17 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """What the external judge said of two versions."""
+
+    stable: str
+    canary: str
+    windows: int
+    p_value: float
+    """Of the last window."""
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """All outcomes received so far. Their number is the sum of the tallies and of the pending ones."""
 
@@ -40,6 +51,8 @@ class Summary:
     """Predictions that were not taken, by the reason."""
 
     quality: tuple[Quality, ...] = ()
+    compared: tuple[Compared, ...] = ()
+    """By the external judge, of what is remembered."""
 
     def count(self, result: str) -> int:
         """Outcomes of one result over all sources, versions and arms."""

@@ -12,6 +12,7 @@ from perch.core.types import Judgement
 from perch.signals.events import Row
 from perch.signals.judging import LOOK_BACK_S, ROWS, Judged, Sample, Window, close
 from perch.signals.labels import Comparison
+from perch.signals.summary import Compared
 
 _AHEAD: Final = 2 * ROWS
 """Rows of the scarcer arm that are looked at for one window, so that who was away for long catches up in steps."""
@@ -37,6 +38,14 @@ _ROWS = text(
 ).bindparams(bindparam("request_ids", expanding=True, type_=Text))
 
 _LAST = text("SELECT max(until_s) FROM judgements WHERE stable = :stable AND canary = :canary")
+
+_COMPARED = text("""
+SELECT last.stable, last.canary, every.windows, last.p_value FROM judgements AS last
+JOIN (
+    SELECT stable, canary, count(*) AS windows, max(until_s) AS until_s FROM judgements GROUP BY stable, canary
+) AS every ON every.stable = last.stable AND every.canary = last.canary AND every.until_s = last.until_s
+ORDER BY 1, 2
+""")
 
 _SINCE = text("""
 SELECT p_value, finding, until_s FROM judgements
@@ -65,6 +74,11 @@ def add_judgement(connection: Connection, judged: Judged) -> bool:
         return False
     insert_new(connection, schema.judgements, [msgspec.structs.asdict(judged)])
     return True
+
+
+def compared(connection: Connection) -> tuple[Compared, ...]:
+    """How often two versions were compared, and how that ended last, by versions."""
+    return tuple(Compared(*row) for row in connection.execute(_COMPARED))
 
 
 def judgements_since(

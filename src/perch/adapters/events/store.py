@@ -22,7 +22,7 @@ from sqlalchemy import Connection, text
 from perch.adapters.events import schema
 from perch.adapters.events.earnings import add_earnings, earnings
 from perch.adapters.events.engine import StoreError, open_engine, scrub, transaction
-from perch.adapters.events.judgements import add_judgement, judgements_since, window
+from perch.adapters.events.judgements import add_judgement, compared, judgements_since, window
 from perch.adapters.events.labels import arrivals
 from perch.adapters.events.matured import matured_since
 from perch.adapters.events.parking import Parked, park
@@ -168,7 +168,7 @@ class EventStore:
             pending = connection.scalar(_PENDING)
             tallies = tuple(Tally(*row) for row in connection.execute(_TALLIES))
             parked = {row.reason: row.events for row in connection.execute(_PARKED_PREDICTIONS)}
-            return Summary(tallies, int(pending or 0), parked, quality(connection))
+            return Summary(tallies, int(pending or 0), parked, quality(connection), compared(connection))
 
     def labels_since(self, comparison: Comparison, cursor: Cursor) -> Arrivals:
         """What became known for a rollout since `cursor`, each label once: see `perch.signals.labels`."""
