@@ -96,6 +96,7 @@ def test_a_password_on_the_command_line_is_refused(tmp_path):
 
 class FakeStore:
     retention_s = 3600.0
+    add_predictions = add_outcomes = None
 
     def __init__(self, path, window_s, *, retention_s, password):
         FakeStore.path, FakeStore.window_s = path, window_s
