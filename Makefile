@@ -18,7 +18,7 @@ export DO_NOT_TRACK := 1
 pytest = $(RUN)/pytest -q $(1) $(2) || $(RUN)/pytest -q --last-failed --last-failed-no-failures none $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train canary market loadtest break up down status test test-quick test-cluster lint types layers format bench-collector bench-decisions bench-engine bench-freshness bench-imbalance bench-operator bench-training images cluster-up cluster-down doctor footprint render lock clean
+.PHONY: help install demo train canary market loadtest break up down status test test-quick test-cluster lint types layers format bench-collector bench-decisions bench-drift bench-engine bench-freshness bench-imbalance bench-operator bench-training images cluster-up cluster-down doctor footprint render lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*##' '{printf "  \033[36m%-16s\033[0m%s\n", $$1, $$2}'
@@ -93,6 +93,9 @@ bench-collector: install  ## Measure how many events a second the collector take
 
 bench-decisions: install  ## Compare rollout rules on simulated traffic (half an hour; QUICK=1: two minutes)
 	$(RUN)/python -m benchmarks.decisions
+
+bench-drift: install  ## Measure what finding drift costs, beside Evidently, what it finds, and its false alarms (half an hour; QUICK=1: three minutes)
+	$(RUN)/python -m benchmarks.drift
 
 bench-engine: install  ## Measure how many ticks the engine decides in a second
 	$(RUN)/python -m benchmarks.engine_speed

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from perch.core.chance import dispersion, limit, repetition
+from perch.core.chance import dispersion, limit, prior_of, repetition
 from perch.core.divergence import jensen_shannon, shares, stability_index
 
 P, Q = np.array([0.2, 0.3, 0.5]), np.array([0.4, 0.4, 0.2])
@@ -39,6 +39,15 @@ def test_chance_exceeds_its_limit_as_often_as_it_is_told(reference, rows):
     assert exceeds.mean() < 2 * level
 
 
+@pytest.mark.parametrize("repeats", [4, 10])
+def test_rows_that_repeat_exceed_their_limit_no_more_often(repeats):
+    rng, reference, level, n = np.random.default_rng(1), (600,) * 8 + (60, 6), 0.01, 20_000
+    truth = shares(reference)
+    before = rng.multinomial(sum(reference), truth, n)
+    after = repeats * rng.multinomial(200 // repeats, truth, n)
+    assert (stability_index(shares(before), shares(after)) > limit(reference, 200, level, repeats)).mean() < 2 * level
+
+
 def test_the_limit_falls_with_the_rows_and_is_the_same_each_time():
     reference = (600,) * 10
     limits = [limit(reference, rows, 0.001) for rows in (100, 1_000, 10_000)]
@@ -52,11 +61,18 @@ def test_rows_that_come_by_themselves_tell_one_each_and_repeated_ones_fewer():
     windows = rng.multinomial(1_000, [0.1] * 10, 24)
     single = tuple(repetition(tuple(a), tuple(b)) for a, b in zip(windows[::2], windows[1::2], strict=True))
     fivefold = tuple(repetition(tuple(5 * a), tuple(5 * b)) for a, b in zip(windows[::2], windows[1::2], strict=True))
-    assert 1 <= dispersion(single) < 1.6
-    assert 4 < dispersion(fivefold) < 8
+    assert 1 <= dispersion(single, 2.0) < 1.6
+    assert 4 < dispersion(fivefold, 2.0) < 8
 
 
 def test_nothing_is_told_of_repetition_by_windows_without_rows():
     assert repetition((0, 0), (5, 5)) is None
     assert repetition((50, 0), (50, 0)) is None
-    assert dispersion(()) == 2.0
+    assert dispersion((), 2.0) == 2.0
+
+
+def test_a_column_that_is_new_is_taken_for_the_others():
+    assert prior_of([]) == 2.0
+    assert prior_of([1.0, 1.1, 9.0, 9.5, 10.0]) > 9.0
+    assert dispersion((1.0,), 8.0) == 8.0
+    assert dispersion((1.0, 1.1, 0.9), 8.0) == 1.1

@@ -11,9 +11,12 @@ from perch.core.inputs import findings
 from perch.core.recalibration import Change
 from perch.drift.store import DriftFile
 from perch.drift.watch import DriftWatch
+from perch.serving.meters import Meters
 from perch.serving.question import Identity
 from perch.serving.sketches import InputCounts, InputsPage
+from perch.signals import names
 from perch.signals.inputs import against_champion, against_training, parse_inputs
+from perch.workload.schema import CLICK_LOG
 from profiled import small_market
 
 NOW_S = 1_800_000_000.0
@@ -205,6 +208,18 @@ def test_a_look_that_fails_is_told_and_the_next_one_comes(site):
 def test_a_page_that_is_none_is_refused(text, says):
     with pytest.raises(ValueError, match=says):
         parse_inputs(text)
+
+
+def test_a_package_of_an_earlier_perch_has_an_empty_page_and_makes_no_window(site):
+    page = parse_inputs(Meters(Identity("ads", "3"), names.grid(25.0), CLICK_LOG).render_inputs().decode())
+    assert page.sketches == ()
+    site.pods = {}
+    site.source.asked = {"3": page}
+    for _ in range(20):
+        site.now_s += 60
+        asyncio.run(site.watch.look())
+    assert site.watch.remembered.state.looked_s is None
+    assert not site.said
 
 
 def test_versions_are_compared_in_the_bins_that_both_have():

@@ -6,9 +6,10 @@ of samples is nearly a scaled chi-square variable, so its far tail is read from 
 draws (Satterthwaite; quantile by Wilson and Hilferty), which takes a thousand draws where counting takes a million.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
-from math import floor, log2, sqrt
-from statistics import NormalDist, median
+from math import ceil, floor, log2, sqrt
+from statistics import NormalDist, median, quantiles
 
 import numpy as np
 
@@ -18,22 +19,25 @@ Counts = tuple[int, ...]
 
 _DRAWS = 1_000
 _CLASSES = 4  # of size, in each doubling
-_PRIOR_DISPERSION = (2.0,) * 5
+_PRIOR_WINDOWS = 5
+_PRIOR_REPEATS = 2.0
 
 
-def limit(reference: Counts, rows: float, level: float) -> float:
+def limit(reference: Counts, rows: int, level: float, repeats: float = 1.0) -> float:
     """PSI that a sample of so many rows exceeds with a probability of `level` when nothing has moved.
 
     Args:
         reference: Rows by bin of the sample that is compared with.
-        rows: Size of the sample, in rows that tell something of their own; at least 1. It is rounded down to a class.
+        rows: Size of the sample; at least 1. It is rounded down to a class of sizes.
         level: Probability, 0 to 1.
+        repeats: How often each row of the sample comes, see `dispersion`; rounded up to a class.
 
     Returns:
         The limit, the same for the same arguments: the draws' seed is what they are of.
     """
-    size = 2 ** (floor(_CLASSES * log2(max(rows, 1.0))) / _CLASSES)
-    mean, variance = _moments(reference, max(1, floor(size)))
+    times = 2 ** (ceil(_CLASSES * log2(repeats)) / _CLASSES)
+    size = 2 ** (floor(_CLASSES * log2(max(rows, 1))) / _CLASSES)
+    mean, variance = _moments(reference, max(1, floor(size / times)), times)
     if variance == 0.0:
         return mean
     freedom, spread = 2 * mean**2 / variance, NormalDist().inv_cdf(1 - level)
@@ -42,22 +46,28 @@ def limit(reference: Counts, rows: float, level: float) -> float:
 
 
 @lru_cache(maxsize=4_096)
-def _moments(reference: Counts, rows: int) -> tuple[float, float]:
-    """Mean and variance of the PSI of two samples: one as large as the reference, and one of `rows`."""
+def _moments(reference: Counts, rows: int, times: float) -> tuple[float, float]:
+    """Mean and variance of the PSI of two samples: one as large as the reference, and one of `rows` repeated rows."""
     rng, truth = np.random.default_rng([rows, *reference]), shares(reference)
     before = rng.multinomial(max(sum(reference), 1), truth, _DRAWS)
     after = rng.multinomial(rows, truth, _DRAWS)
-    found = stability_index(shares(before), shares(after))
+    found = stability_index(shares(before), shares(times * after))
     return float(found.mean()), float(found.var())
 
 
-def dispersion(ratios: tuple[float, ...]) -> float:
-    """How many rows tell as much as one would that came by itself; at least 1.
+def dispersion(ratios: Sequence[float], prior: float) -> float:
+    """How often each row comes; at least 1.
 
     Rows of one user repeat each other, so counts vary more than a draw of single rows would. How much is seen from
-    window to window, where drift can hardly move: see `repetition`. Until five windows have told, others count as 2.
+    window to window, where drift can hardly move: see `repetition`. Until five windows
+    have told, the others are taken for the prior: see `prior_of`.
     """
-    return max(1.0, median((*ratios, *_PRIOR_DISPERSION[len(ratios) :])))
+    return max(1.0, median((*ratios, *[prior] * (_PRIOR_WINDOWS - len(ratios)))))
+
+
+def prior_of(ratios: Sequence[float]) -> float:
+    """What is taken for the repetition of a column that is new: that of most others, by now; and 2 at least."""
+    return max(_PRIOR_REPEATS, quantiles(ratios, n=4)[2] if len(ratios) > 1 else 0.0)
 
 
 def repetition(before: Counts, after: Counts) -> float | None:

@@ -14,6 +14,23 @@ from numpy.typing import ArrayLike, NDArray
 Floats: TypeAlias = NDArray[np.float64]
 
 
+_PART = 65_536
+"""Rows that are looked up at a time: what is held beside the values stays in the processor's cache."""
+
+
+def binned(values: Floats, edges: ArrayLike) -> NDArray[np.int64]:
+    """Count numbers in bins of which each edge is the highest value, and NaN in one more bin, the last one."""
+    cuts = np.asarray(edges, np.float64)
+    counts = np.zeros(len(cuts) + 2, np.int64)
+    for start in range(0, len(values), _PART):
+        part = values[start : start + _PART]
+        missing = np.isnan(part)
+        counts[:-1] += np.bincount(np.searchsorted(cuts, part), minlength=len(cuts) + 1)
+        nans = int(missing.sum())  # a search puts them beyond the last edge
+        counts[-2:] += (-nans, nans)
+    return counts
+
+
 def shares(counts: ArrayLike) -> Floats:
     """Shares of bins, along the last axis; half a row is added to each, so that none is 0 (Jeffreys' prior)."""
     smoothed = np.asarray(counts, np.float64) + 0.5

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from math import isqrt, sqrt
 from typing import Final
 
-from perch.core.chance import Counts, dispersion, limit, repetition
+from perch.core.chance import Counts, dispersion, limit, prior_of, repetition
 from perch.core.divergence import jensen_shannon, shares, stability_index
 from perch.core.movement import Kind, moved
 
@@ -89,7 +89,8 @@ class Reading:
     """Beginning of the first window beyond the limit; `None`: the last one is within it, and it does not drift."""
 
     ratios: tuple[float, ...] = ()
-    """Of the last windows, see `perch.core.chance.repetition`."""
+    """Of the last windows, see `perch.core.chance.repetition`. One in which a drift begins is an outlier, which a
+    median bears."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,27 +126,45 @@ def judged(state: State, window: Window) -> State:
     level = sqrt(ALARMS_A_WEEK / (_WINDOWS_A_WEEK * max(comparisons, 1)))
     trained = state.readings if window.champion == state.champion else {}
     split = state.readings if (window.champion, window.canary) == (state.champion, state.canary) else {}
+    context = _Context(level, prior_of(_repetitions(window.trained)), window.began_s)
     readings = {
-        **_readings(trained, window.trained, "training", level, window.began_s),
-        **_readings(split, window.split, "champion", level, window.began_s),
+        **_readings(trained, window.trained, "training", context),
+        **_readings(split, window.split, "champion", context),
     }
     return State(window.champion, window.canary, window.ended_s, readings)
 
 
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What all readings of a window share."""
+
+    level: float
+    repeats: float
+    """Taken for how often rows come, where a column has not told itself."""
+
+    began_s: float
+
+
+def _repetitions(counted: Iterable[Counted]) -> list[float]:
+    """How often rows came in this window, by each column that tells."""
+    found = (None if one.previous is None else repetition(one.previous, one.found) for one in counted)
+    return [ratio for ratio in found if ratio is not None]
+
+
 def _readings(
-    known: Mapping[str, Reading], counted: Iterable[Counted], against: str, level: float, began_s: float
+    known: Mapping[str, Reading], counted: Iterable[Counted], against: str, context: _Context
 ) -> Mapping[str, Reading]:
     found = {}
     for one in counted:
         key = f"{against} {one.feature} {one.other}".rstrip()
-        found[key] = _reading(known.get(key), one, against, level, began_s)
+        found[key] = _reading(known.get(key), one, against, context)
     return found
 
 
-def _reading(before: Reading | None, counted: Counted, against: str, level: float, began_s: float) -> Reading:
+def _reading(before: Reading | None, counted: Counted, against: str, context: _Context) -> Reading:
     known = () if before is None else before.ratios
     rows = sum(counted.found)
-    psi, tolerated = _nearest(counted, rows / dispersion(known), level)
+    psi, tolerated = _nearest(counted, dispersion(known, context.repeats), context.level)
     p, q = shares(counted.expected), shares(counted.found)
     kind, sentence = moved(counted.feature, counted.other, counted.bins, p.tolist(), q.tolist())
     has_missing = counted.bins[-1] == "missing"
@@ -161,19 +180,23 @@ def _reading(before: Reading | None, counted: Counted, against: str, level: floa
         missing_before=counted.expected[-1] / max(sum(counted.expected), 1) if has_missing else 0.0,
         kind=kind,
         sentence=sentence,
-        ratios=known if psi > tolerated else _learnt(known, counted),
+        ratios=(*known, *_repetitions([counted]))[-_RATIOS:],
     )
     is_told = not (counted.other and _is_whole(counted)) and (against, counted.feature) != ("champion", SCORE)
-    return _followed(before, reading, began_s, is_beyond=is_told and psi > tolerated)
+    return _followed(before, reading, context.began_s, is_beyond=is_told and psi > tolerated)
 
 
-def _nearest(counted: Counted, rows: float, level: float) -> tuple[float, float]:
+def _nearest(counted: Counted, repeats: float, level: float) -> tuple[float, float]:
     """The PSI and its limit: of all bins, or of oddities alone, which no time of the day explains."""
+    rows = sum(counted.found)
     compared = [(counted.expected, counted.found, counted.natural)]
     if not counted.other:
         compared.append((_oddities(counted.bins, counted.expected), _oddities(counted.bins, counted.found), 0.0))
     found = [
-        (float(stability_index(shares(before), shares(after))), TOLERATED + natural + limit(before, rows, level))
+        (
+            float(stability_index(shares(before), shares(after))),
+            TOLERATED + natural + limit(before, rows, level, repeats),
+        )
         for before, after, natural in compared
     ]
     return max(found, key=lambda one: one[0] / one[1])
@@ -197,12 +220,6 @@ def _dependence(counts: Counts) -> float:
     joint = shares(counts).reshape(isqrt(len(counts)), -1)
     apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     return float(stability_index(joint.ravel(), apart.ravel()))
-
-
-def _learnt(known: tuple[float, ...], counted: Counted) -> tuple[float, ...]:
-    """With how much rows repeat in a window that has not moved."""
-    ratio = None if counted.previous is None else repetition(counted.previous, counted.found)
-    return known if ratio is None else (*known, ratio)[-_RATIOS:]
 
 
 def _followed(before: Reading | None, reading: Reading, began_s: float, *, is_beyond: bool) -> Reading:

@@ -48,7 +48,7 @@ class Counting:
 
     def _add(self, source: str, inputs: Inputs) -> None:
         before, self._totals[source] = self._totals.get(source), inputs
-        if before is None or before.sketches != inputs.sketches:
+        if not inputs.sketches or before is None or before.sketches != inputs.sketches:
             return
         for arm in (Arm.STABLE, Arm.CANARY):
             if arm in inputs.arms:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perch.core.chance import limit
-from perch.core.divergence import shares, stability_index
+from perch.core.divergence import binned, shares, stability_index
 from perch.pipeline.features import Prepared
 from perch.workload.features import Floats, Matrix, Transform
 from perch.workload.model import Scorer
@@ -54,7 +54,7 @@ def profile(scorer: Scorer, prepared: Prepared) -> Profile:
 def _number(name: str, values: Floats) -> Column:
     known = values[~np.isnan(values)]
     edges = number_edges(known) if len(known) else ()
-    counts = np.bincount(np.searchsorted(edges, known), minlength=len(edges) + 1)
+    counts = binned(known, edges)[:-1]
     middle = (np.cumsum(counts) - counts / 2) / max(len(known), 1)
     levels = np.minimum(middle * NO_LEVEL, NO_LEVEL - 1).astype(int)
     return Column(name, edges, None, (*levels.tolist(), NO_LEVEL), (), 0.0)

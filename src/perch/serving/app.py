@@ -84,7 +84,7 @@ class Application:
         if path == "/metrics":
             return Answer(self._meters.render(), content_type=exposition.CONTENT_TYPE)
         if path == names.INPUTS_PATH:
-            return self._inputs()
+            return Answer(self._meters.render_inputs(), content_type=exposition.CONTENT_TYPE)
         if path == "/faults":
             if method == "PUT":
                 await self._set_faults(dict(scope["headers"]), receive)
@@ -97,13 +97,6 @@ class Application:
         if path.startswith(("/v1/", "/v2/")):
             raise self._not_found(path)
         return None
-
-    def _inputs(self) -> Answer:
-        page = self._meters.render_inputs()
-        if page is None:
-            sentence = "The package tells nothing of its training's inputs, so they are not counted: train it again."
-            raise Refusal(HTTPStatus.NOT_FOUND, sentence)
-        return Answer(page, content_type=exposition.CONTENT_TYPE)
 
     def _unknown(self, path: str) -> Parse:
         def parse(_: bytes, __: Headers) -> Question:

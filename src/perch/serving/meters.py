@@ -125,10 +125,10 @@ class Meters:
         """All counters in Prometheus' text format."""
         return exposition.document(self._lines())
 
-    def render_inputs(self) -> bytes | None:
-        """What requests asked about, in the same format; `None` where inputs are not counted."""
+    def render_inputs(self) -> bytes:
+        """What requests asked about, in the same format; a comment where inputs are not counted."""
         if self._inputs is None:
-            return None
+            return exposition.document([names.INPUTS_ABSENT])
         return self._inputs.render({m.arm: m.inputs for m in self._arms.values() if m.inputs is not None})
 
     def _lines(self) -> Iterator[str]:

@@ -44,6 +44,8 @@ class Inputs:
     """What one serving process told of its inputs since it started."""
 
     sketches: tuple[Sketch, ...]
+    """None: it does not count them."""
+
     arms: Mapping[str, Cells]
     """Arms without requests are absent."""
 
@@ -64,6 +66,8 @@ def parse_inputs(text: str) -> Inputs:
             trained[feature, other][bin_] = int(_number(value))
         else:
             arms[arm][feature, other, bin_] = int(_number(value))
+    if text.startswith(names.INPUTS_ABSENT):
+        return Inputs((), {})
     if not trained:
         raise ValueError("this is not the page of a process that counts its inputs")
     try:

@@ -53,7 +53,10 @@ INPUTS_NATURAL = "perch_inputs_natural_psi"
 chance. On `INPUTS_PATH`."""
 
 INPUTS_PATH = "/metrics/inputs"
-"""Page of a serving process with its inputs; 404 where the package tells nothing of its training."""
+"""Page of a serving process with its inputs."""
+
+INPUTS_ABSENT = "# This package tells nothing of its training's inputs, so they are not counted: train it again."
+"""The only line of the page where the package is of an earlier Perch."""
 
 EVENTS_DROPPED = "perch_events_dropped"
 """Counter without labels: prediction events given up because the buffer was full."""

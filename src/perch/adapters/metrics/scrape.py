@@ -82,7 +82,7 @@ class ScrapeSource:
         try:
             async with self._session.get(f"http://{address}{path}", allow_redirects=False) as response:
                 if response.status == HTTPStatus.NOT_FOUND and path == names.INPUTS_PATH:
-                    return None  # a package of an earlier Perch does not say how to count
+                    return None  # a serving image of an earlier Perch has no such page
                 response.raise_for_status()
                 return read((await _content(response)).decode())
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
