@@ -93,7 +93,7 @@ _attributes = msgspec.json.Decoder(list[Attribute])
 _export = msgspec.json.Decoder(_Export)
 _forget = msgspec.json.Decoder(_Forget)
 
-_CONTROL: Final = ("/v1/events", "/v1/exports", "/v1/forget")
+_CONTROL: Final = ("/v1/events", "/v1/earnings", "/v1/exports", "/v1/forget")
 _JUDGING: Final = ("/v1/window", "/v1/judgements")
 _JUDGED_FOR_S: Final = 60.0  # after a rollout was last asked about
 _CLOSED: Final = ""  # no token has this digest
@@ -104,10 +104,10 @@ class Collector:
 
     `POST /v1/predictions` and `POST /v1/outcomes` take JSON lists and need a token each: who shows the winners and
     knows the clicks is not who may say what was predicted. `GET /v1/labels` needs that of predictions, or one of its
-    own, and so does `GET /v1/matured`. What a person asks, `GET /v1/events`, `POST /v1/exports` and `POST /v1/forget`,
-    needs the control token; `POST /v1/attributes`, of sensitive attributes, one of its own; and so do `GET /v1/window`
-    and `POST /v1/judgements`, of the external judge, which sees inputs and can bring a canary home. `GET /v1/summary`,
-    `/metrics` and `/healthz` only read counts and need none.
+    own, and so does `GET /v1/matured`. What a person asks, `GET /v1/events`, `GET /v1/earnings`, `POST /v1/exports` and
+    `POST /v1/forget`, needs the control token; `POST /v1/attributes`, of sensitive attributes, one of its own; and so
+    do `GET /v1/window` and `POST /v1/judgements`, of the external judge, which sees inputs and can bring a canary home.
+    `GET /v1/summary`, `/metrics` and `/healthz` only read counts and need none.
     """
 
     def __init__(
