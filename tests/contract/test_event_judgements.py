@@ -8,7 +8,7 @@ from perch.core.types import Judgement
 from perch.signals.events import Prediction
 from perch.signals.judging import LOOK_BACK_S, ROWS, STRETCH_S, Judged
 from perch.signals.labels import Comparison, Cursor
-from perch.signals.summary import Compared
+from perch.signals.summary import JudgedPair
 
 BEGIN_S = 1_000.0
 ROLLOUT = Comparison("1", "2", BEGIN_S, judged=True)
@@ -105,7 +105,7 @@ def test_the_summary_tells_how_often_versions_were_compared_and_how_it_ended_las
     for i, p_value in enumerate((0.5, 0.25)):
         store.add_judgement(Judged("1", "2", BEGIN_S + i, BEGIN_S + i + 1, p_value))
     store.add_judgement(Judged("1", "3", BEGIN_S, BEGIN_S + 1, 0.125))
-    assert store.summary().compared == (Compared("1", "2", 2, 0.25), Compared("1", "3", 1, 0.125))
+    assert store.summary().compared == (JudgedPair("1", "2", 2, 0.25), JudgedPair("1", "3", 1, 0.125))
 
 
 def test_each_judgement_is_handed_out_once(store):

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import httpx
 import msgspec
@@ -91,6 +92,14 @@ def test_only_the_judge_sees_inputs_and_judges(ask, token):
     assert ask("POST", "/v1/judgements", token, json=JUDGED).status_code == 401
 
 
+FAILS_S = 9.0
+
+
+class Compared(NamedTuple):
+    judged: Judged
+    report: str | None
+
+
 class AllJudgedError(Exception):
     """The judge has judged what a test is about."""
 
@@ -111,10 +120,13 @@ def judging(monkeypatch, tmp_path, answers):
         return answer
 
     def compare(window):
+        if window.until_s == FAILS_S:
+            raise ValueError("a column of a kind that nobody thought of")
         judged = Judged(window.stable, window.canary, window.from_s, window.until_s, 0.5, "column age differs")
-        return SimpleNamespace(judged=judged)
+        return Compared(judged, None)
 
-    monkeypatch.setitem(sys.modules, "perch.judge.comparison", SimpleNamespace(compare=compare))
+    module = SimpleNamespace(compare=compare, Compared=Compared)
+    monkeypatch.setitem(sys.modules, "perch.judge.comparison", module)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     monkeypatch.setattr(process.os, "nice", lambda _: None)
     client = httpx.Client
@@ -136,6 +148,12 @@ def test_the_judges_process_says_of_each_window_what_it_finds_and_outlives_a_col
     assert posted == {
         "stable": "1", "canary": "2", "from_s": 3.0, "until_s": 8.0, "p_value": 0.5, "finding": "column age differs",
     }  # fmt: skip
+
+
+def test_what_evidently_cannot_compare_says_nothing_and_keeps_no_later_window_waiting(monkeypatch, tmp_path):
+    answers = [Window("1", "2", from_s, from_s + 1, [{}], [{}]) for from_s in (FAILS_S - 1, FAILS_S)]
+    posted = judging(monkeypatch, tmp_path, [httpx.Response(200, content=msgspec.json.encode(one)) for one in answers])
+    assert [(one["until_s"], one["p_value"]) for one in posted] == [(FAILS_S, 1.0), (FAILS_S + 1, 0.5)]
 
 
 def test_a_judge_without_a_token_says_which_file_it_lacks(monkeypatch, tmp_path):

@@ -70,6 +70,14 @@ def test_the_verdict_is_of_the_window_that_was_asked_about():
     assert (judged.stable, judged.canary, judged.from_s, judged.until_s) == ("7", "9", 3.0, 8.0)
 
 
+def test_of_versions_with_other_inputs_those_that_both_have_are_compared():
+    rng = np.random.default_rng(9)
+    of_canary = [{**row, "weather": "rain", "price": 2 * row["price"]} for row in rows(rng)]
+    of_stable = [{name: value for name, value in row.items() if name != "site"} for row in rows(rng)]
+    finding = comparison.compare(window(rng, of_stable, of_canary)).judged.finding
+    assert "column price differs most" in finding
+
+
 def test_copies_of_the_same_requests_say_nothing():
     same = rows(np.random.default_rng(4))
     assert comparison.compare(window(None, same, same)).judged.p_value == 1

@@ -19,7 +19,7 @@ import msgspec
 from perch import asgi
 from perch.adapters.registry.mlflow import MlflowRegistry
 from perch.errors import PerchError, UsageError
-from perch.signals.judging import STRETCH_S, Window
+from perch.signals.judging import STRETCH_S, Judged, Window
 
 if TYPE_CHECKING:
     from perch.judge.comparison import Compared
@@ -71,13 +71,11 @@ class _Reports:
 
 def _judge_next(client: httpx.Client, reports: _Reports | None) -> bool:
     """Judge a window, if there is one; returns whether there was."""
-    from perch.judge.comparison import compare  # Evidently takes ten seconds
-
     try:
         window = _window.decode(client.get("/v1/window").raise_for_status().content)
         if window is None:
             return False
-        compared = compare(window)
+        compared = _compared(window)
         client.post("/v1/judgements", content=msgspec.json.encode(compared.judged)).raise_for_status()
     except (httpx.HTTPError, msgspec.MsgspecError) as error:
         _log.warning("The collector gives or takes nothing, and is asked again: %s", error)
@@ -86,6 +84,17 @@ def _judge_next(client: httpx.Client, reports: _Reports | None) -> bool:
     if reports is not None:
         reports.keep(compared)
     return True
+
+
+def _compared(window: Window) -> "Compared":
+    """What is found out about a window. What Evidently cannot compare says nothing: p is 1, and the next one comes."""
+    from perch.judge.comparison import Compared, compare  # Evidently takes ten seconds
+
+    try:
+        return compare(window)
+    except Exception:  # noqa: BLE001  whatever it is, the next window comes
+        _log.exception("Evidently cannot compare the window that ended at %.0f s.", window.until_s)
+        return Compared(Judged(window.stable, window.canary, window.from_s, window.until_s, 1.0), None)
 
 
 def _token(path: Path) -> str:

@@ -13,7 +13,7 @@ many tests there are follows from both arms' rows taken together, in which nothi
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -73,7 +73,8 @@ def compare(window: Window) -> Compared:
 
 
 def _p_values(window: Window) -> tuple[dict[Question, float], str | None]:
-    stable, canary = _frame(window.stable_rows), _frame(window.canary_rows)
+    columns = [name for name in window.stable_rows[0] if name in window.canary_rows[0]]
+    stable, canary = _frame(window.stable_rows, columns), _frame(window.canary_rows, columns)
     asked = list(_questions(pd.concat([stable, canary])))
     testable = [one for one in asked if stable[one.name].notna().any() and canary[one.name].notna().any()]
     if not testable:
@@ -100,9 +101,9 @@ def _drifts(
     return {one: found[one.name] if np.isfinite(found[one.name]) else 1.0 for one in questions}, report
 
 
-def _frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """A column for each of the rows' columns, and one for whether it is missing."""
-    values = {name: pd.Series([row.get(name) for row in rows], dtype=object) for name in rows[0]}
+def _frame(rows: Sequence[Row], columns: Iterable[str]) -> pd.DataFrame:
+    """A column for each of some of the rows' columns, and one for whether it is missing."""
+    values = {name: pd.Series([row.get(name) for row in rows], dtype=object) for name in columns}
     frame = {f"column {name}": given for name, given in values.items()}
     frame |= {f"whether column {name} is missing": given.isna().map(str) for name, given in values.items()}
     return pd.DataFrame({name: _typed(given) for name, given in frame.items()})

@@ -29,7 +29,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class JudgedPair:
     """What the external judge said of two versions."""
 
     stable: str
@@ -51,7 +51,7 @@ class Summary:
     """Predictions that were not taken, by the reason."""
 
     quality: tuple[Quality, ...] = ()
-    compared: tuple[Compared, ...] = ()
+    compared: tuple[JudgedPair, ...] = ()
     """By the external judge, of what is remembered."""
 
     def count(self, result: str) -> int:

@@ -12,7 +12,7 @@ from perch.core.types import Judgement
 from perch.signals.events import Row
 from perch.signals.judging import LOOK_BACK_S, ROWS, Judged, Sample, Window, close
 from perch.signals.labels import Comparison
-from perch.signals.summary import Compared
+from perch.signals.summary import JudgedPair
 
 _AHEAD: Final = 2 * ROWS
 """Rows of the scarcer arm that are looked at for one window, so that who was away for long catches up in steps."""
@@ -76,9 +76,9 @@ def add_judgement(connection: Connection, judged: Judged) -> bool:
     return True
 
 
-def compared(connection: Connection) -> tuple[Compared, ...]:
+def compared(connection: Connection) -> tuple[JudgedPair, ...]:
     """How often two versions were compared, and how that ended last, by versions."""
-    return tuple(Compared(*row) for row in connection.execute(_COMPARED))
+    return tuple(JudgedPair(*row) for row in connection.execute(_COMPARED))
 
 
 def judgements_since(
