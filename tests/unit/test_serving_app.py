@@ -144,6 +144,12 @@ def test_an_answer_counts_its_time_rows_and_first_score_and_tells_the_shown_one(
     assert (event.score, event.rows, event.shown) == (0.9, 2, 1)
 
 
+def test_the_page_of_inputs_says_so_where_the_package_tells_nothing_of_them():
+    response = Process().send("GET", names.INPUTS_PATH)
+    assert response.status_code == 200
+    assert response.text.rstrip() == names.INPUTS_ABSENT
+
+
 def test_missing_inputs_are_counted_by_feature():
     process = Process()
     process.send("POST", "/predict", json={"instances": [{"price": None, "site": "a"}] * 3})

@@ -58,7 +58,7 @@ def _lines(told: Remembered) -> Iterator[str]:
     yield from _rows(told.state)
     yield ""
     yield told.sentence
-    yield from (_since(finding) for finding in findings(told.state))
+    yield from (_since(finding) for finding in findings(told.state) if finding.sentence not in told.sentence)
 
 
 def _rows(state: State) -> Iterator[str]:
