@@ -77,6 +77,7 @@ def test_all_figures_are_told(capsys, tmp_path):
         "decay": "0.91 clicks come for each that is predicted; 0.86 to 0.98 when it was new",
         "drift": "stability index 0.03",
         "last run": "ads-retrain-6, 5.1 h ago, succeeded",
+        "looked at": "0 s ago",
         "next": "All is calm.",
     }
 
@@ -86,7 +87,7 @@ def test_what_is_not_known_is_said_to_be_unknown(capsys, tmp_path):
     assert lines["an hour costs"] == (
         "0.01 clicks in a thousand impressions, declared; measure it: perch freshness --backtest"
     )
-    assert lines["decay"] == "not known yet: 18 clicks were predicted so far"
+    assert lines["decay"] == "not known yet: of requests with final labels, 18 clicks were predicted so far"
     assert lines["drift"] == "not known yet"
     assert lines["next"].endswith("(automatic: false)")
     assert "last run" not in lines

@@ -42,6 +42,8 @@ def _lines(told: Remembered, policy: FreshnessPolicy, now_s: float) -> Iterator[
     if state.ended is not None:
         how = "succeeded" if state.ended.succeeded else f"did not succeed: {state.ended.message}"
         yield "last run", f"{state.ended.name}, {length(now_s - state.ended.ended_s)} ago, {how}"
+    if state.seen_s is not None:
+        yield "looked at", f"{length(now_s - state.seen_s)} ago"
     yield "next", state.sentence if policy.automatic else f"{state.sentence} (automatic: false)"
 
 
@@ -50,7 +52,7 @@ def _decay(told: Remembered) -> str:
     if decay.is_silent:
         return "not known: no clicks come in"
     if decay.bounds is None or decay.recent is None:
-        return f"not known yet: {decay.seen.expected:.0f} clicks were predicted so far"
+        return f"not known yet: of requests with final labels, {decay.seen.expected:.0f} clicks were predicted so far"
     low, high = decay.bounds
     return f"{decay.recent:.2f} clicks come for each that is predicted; {low:.2f} to {high:.2f} when it was new"
 
