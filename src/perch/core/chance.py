@@ -45,7 +45,7 @@ def limit(reference: Counts, rows: int, level: float, repeats: float = 1.0) -> f
     return variance / (2 * mean) * freedom * max(1 - step + spread * sqrt(step), 0.0) ** 3
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=16_384)  # of two hundred services, a few sizes each
 def _moments(reference: Counts, rows: int, times: float) -> tuple[float, float]:
     """Mean and variance of the PSI of two samples: one as large as the reference, and one of `rows` repeated rows."""
     rng, truth = np.random.default_rng([rows, *reference]), shares(reference)
@@ -83,4 +83,4 @@ def repetition(before: Counts, after: Counts) -> float | None:
         return None
     scale = sqrt(b.sum() / a.sum())
     statistic = ((a * scale - b / scale) ** 2 / (a + b)).sum()
-    return float(statistic / (freedom * (1 - 2 / (9 * freedom)) ** 3))
+    return round(float(statistic / (freedom * (1 - 2 / (9 * freedom)) ** 3)), 3)
