@@ -57,15 +57,18 @@ def test_it_is_run_with_what_the_collector_takes(runs, monkeypatch):
     assert container["command"][:3] == ["python", "-m", "perch.collector"]
     collector.main(container["command"][3:])
     assert started["listens"] == ("0.0.0.0", 8090)
-    assert started["app"]._digests.items() >= {
-        "/v1/predictions": asgi.digest("/token/token"),
-        "/v1/outcomes": asgi.digest("/token/feedback-token"),
-        "/v1/labels": DIGEST,
-        "/v1/matured": DIGEST,
-        "/v1/forget": "",
-        "/v1/attributes": "",
-        "/v1/window": "",
-    }.items()
+    assert (
+        started["app"]._digests.items()
+        >= {
+            "/v1/predictions": asgi.digest("/token/token"),
+            "/v1/outcomes": asgi.digest("/token/feedback-token"),
+            "/v1/labels": DIGEST,
+            "/v1/matured": DIGEST,
+            "/v1/forget": "",
+            "/v1/attributes": "",
+            "/v1/window": "",
+        }.items()
+    )
     assert (str(FakeStore.path), FakeStore.window_s) == ("/data/outcomes.sqlite", 1800.0)
     assert {"/data", "/token"} < {one["mountPath"] for one in container["volumeMounts"]}
 

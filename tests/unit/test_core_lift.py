@@ -64,9 +64,7 @@ def strata(rng, hours, more=0.0):
         arms = []
         for requests, mean in ((200, 3 + more), (800, 3)):
             amounts = rng.gamma(2, mean / 2, rng.binomial(requests, 0.05))
-            arms.append(
-                Earned(requests, sales=len(amounts), revenue=amounts.sum(), revenue_squared=(amounts**2).sum())
-            )
+            arms.append(Earned(requests, sales=len(amounts), revenue=amounts.sum(), revenue_squared=(amounts**2).sum()))
         found.append(Stratum(*arms))
     return found
 

@@ -94,6 +94,8 @@ def test_what_may_be_empty_in_the_file_may_be_null_in_the_object():
         ".spec.training.data",
         ".spec.training.gates.maxDataAgeH",
         ".spec.training.memoryMib",
+        ".spec.events.storeSecret",
+        ".spec.events.userColumn",
     }
 
 
