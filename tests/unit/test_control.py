@@ -17,6 +17,7 @@ from perch.drift.store import Remembered as Drift
 from perch.errors import RolloutError
 from perch.freshness.store import Remembered
 from perch.local.control import control_app
+from perch.rollout.meters import Meters
 from perch.settings import ModelService, to_yaml
 from service_world import World, register
 
@@ -33,6 +34,7 @@ class Running:
     declaration: ModelService
     freshness: object = None
     drift: object = None
+    meters: object = None
     token: str = TOKEN
     alerts_token: str = ALERTS_TOKEN
     route_url: str = "http://127.0.0.1:8080"
@@ -283,3 +285,17 @@ def test_a_notification_of_another_version_is_400(ask, watched):
 
 def test_where_nobody_watches_that_is_said(ask):
     assert "Nobody watches over the age of the model here." in refusal(ask("GET", "/freshness"))[2]
+
+
+def test_the_page_of_metrics_needs_no_token(world):
+    meters = Meters(lambda: True)
+    app = control_app(Running(world.service, world.fleet, ModelService(), meters=meters), lambda: world.now_s)
+
+    async def page():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://control") as client:
+            return await client.get("/metrics")
+
+    answer = asyncio.run(page())
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert "perch_operator_lease_held 1.0" in answer.text

@@ -20,6 +20,7 @@ from perch.errors import DeclarationError, PerchError, PlatformError, UsageError
 from perch.freshness.watch import Watch
 from perch.local.platform import Platform
 from perch.settings import ModelService, Spec, parse_declaration
+from perch.signals import exposition
 from perch.signals.alerts import concerning, read_alerts
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -77,11 +78,15 @@ def control_app(platform: Platform, clock: Callable[[], float]) -> Starlette:
         platform.service.command(_command(request.path_params["command"]))
         return JSONResponse(_status(platform), status_code=202)
 
+    async def metrics(_: Request) -> Response:
+        return Response(platform.meters.page(), media_type=exposition.CONTENT_TYPE.decode())
+
     def guarded(endpoint: Endpoint) -> Endpoint:
         return _guarded(endpoint, platform.token)
 
     return Starlette(
         routes=[
+            Route("/metrics", metrics),  # counts only, which need no token in a cluster either
             Route("/status", guarded(status)),
             Route("/freshness", guarded(_telling(lambda: _watch(platform).remembered))),
             Route("/drift", guarded(_telling(lambda: platform.drift.remembered))),

@@ -27,8 +27,9 @@ from perch.adapters.notify.message import Address
 from perch.adapters.notify.webhook import Webhook
 from perch.errors import PerchError, PlatformError
 from perch.local.control import control_app
-from perch.local.platform import platform
+from perch.local.platform import Platform, platform
 from perch.local.processes import Child, ProcessId, check_port_free
+from perch.local.scraped import TARGETS, write_targets
 from perch.local.store import open_registry, store_uri
 from perch.local.trainings import retraining
 from perch.settings import load_declaration
@@ -95,6 +96,7 @@ async def run(declaration_file: Path, folder: Path, *, allow_faults: bool, mlflo
     registry = open_registry(folder)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback((folder / RECORD).unlink, missing_ok=True)
+        stack.callback((folder / TARGETS).unlink, missing_ok=True)
         write_record(Record(ProcessId.of(os.getpid()), (), 0, route_url, None), folder)
         if mlflow_port is not None:
             check_port_free(mlflow_port, "MLflow's page", "--mlflow-port")
@@ -113,7 +115,7 @@ async def run(declaration_file: Path, folder: Path, *, allow_faults: bool, mlflo
         )
         control_port = await stack.enter_async_context(_answering(control_app(running, time.time)))
         mlflow_url = None if mlflow_port is None else f"http://127.0.0.1:{mlflow_port}"
-        await _keep_record(folder, control_port, running.route_url, mlflow_url)
+        await _keep_record(folder, running, control_port, mlflow_url)
 
 
 def _end_on_signals() -> None:
@@ -142,14 +144,18 @@ async def _answering(app: Starlette) -> AsyncIterator[int]:
         await serving
 
 
-async def _keep_record(folder: Path, control_port: int, route_url: str, mlflow_url: str | None) -> None:
-    """Keep the record of the running processes true, for ever."""
-    written = None
+async def _keep_record(folder: Path, running: Platform, control_port: int, mlflow_url: str | None) -> None:
+    """Keep the record of the running processes true, and Prometheus' list of them, for ever."""
+    written, listed = None, None
     while True:
-        record = Record(ProcessId.of(os.getpid()), _children(), control_port, route_url, mlflow_url)
+        record = Record(ProcessId.of(os.getpid()), _children(), control_port, running.route_url, mlflow_url)
         if record != written:
             write_record(record, folder)
             written = record
+        processes = {*running.fleet.endpoints().values(), running.collector_url.removeprefix("http://")}
+        if processes != listed:
+            write_targets(folder, running.declaration.name, processes, control_port)
+            listed = processes
         await asyncio.sleep(0.5)
 
 

@@ -28,10 +28,12 @@ from perch.drift.watch import DriftWatch
 from perch.errors import PerchError
 from perch.freshness.store import FreshnessFile
 from perch.freshness.watch import Sources, Watch
+from perch.local import scraped
 from perch.local.fleet import LocalFleet
 from perch.local.judge import LocalJudge, is_installed
 from perch.local.processes import Child, check_port_free, free_port
 from perch.local.trainings import LocalTrainings
+from perch.rollout.meters import Meters
 from perch.rollout.service import Ports, Service
 from perch.rollout.standing import StandingFile
 from perch.settings import ModelService
@@ -71,6 +73,9 @@ class Platform:
 
     judge: LocalJudge
     """Runs while a rollout wants to be judged."""
+
+    meters: Meters
+    """What Prometheus is told of the service."""
 
     helpers: tuple[Child, ...]
     """The processes beside the versions' own: the proxy and the collector."""
@@ -149,6 +154,8 @@ async def platform(
             freshness = Watch(declaration, sources, time.time, notify)
             await freshness.open()
             stack.push_async_callback(_cancel, asyncio.create_task(freshness.keep()))
+        meters = Meters(lambda: True)
+        meters.begin(scraped.NAMESPACE, declaration.name, spec.slo)
         drift = DriftWatch(
             service,
             metrics,
@@ -157,6 +164,7 @@ async def platform(
             notify=notify,
             hear=None if freshness is None else freshness.hear,
             outcomes=partial(_change, freshness),
+            tell=partial(meters.tell_drift, scraped.NAMESPACE, declaration.name),
         )
         await drift.open()
         stack.push_async_callback(_cancel, asyncio.create_task(drift.keep()))
@@ -172,6 +180,7 @@ async def platform(
             freshness=freshness,
             drift=drift,
             judge=judge,
+            meters=meters,
             helpers=helpers,
         )
         loop = asyncio.create_task(_tick_forever(running, notify))
@@ -238,7 +247,7 @@ async def _tick_forever(running: Platform, notify: Callable[[str], None]) -> Non
             revived.append(await running.judge.follow(is_wanted=running.service.is_judged))
             for sentence in filter(None, revived):
                 notify(sentence)
-            await running.service.tick(time.time())
+            await _tick(running, time.time())
         except (PerchError, OSError) as error:
             notify(f"A tick failed, and the next one tries again; meanwhile no canary gets more traffic. {error}")
         except Exception as error:  # noqa: BLE001  the next tick must come whatever happens in this one
@@ -246,6 +255,14 @@ async def _tick_forever(running: Platform, notify: Callable[[str], None]) -> Non
             _log.exception("A tick failed.")
         due = max(due + TICK_S, time.monotonic())
         await asyncio.sleep(due - time.monotonic())
+
+
+async def _tick(running: Platform, now_s: float) -> None:
+    name, training = running.declaration.name, running.declaration.spec.training
+    with running.meters.tick():
+        await running.service.tick(now_s)
+    scraped.tell(running.meters, name, running.service, now_s)
+    scraped.tell_age(running.meters, name, running.freshness, training.freshness, now_s)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
