@@ -81,8 +81,8 @@ def lift_of_events(split: Sequence[tuple[float, int, int]], error: float) -> Lif
         error: Probability, 0 to 1, that the interval ever misses the truth.
 
     Returns:
-        Lift of -1 or more; `None` before the first event. Without an event of one arm the estimate is at the end of
-        what is looked at, a thousand times as many.
+        Lift of -1 or more; `None` before the first event. Without an event of the other arm the estimate is at the end
+        of what is looked at, a thousand times as many.
     """
     told = np.array([one for one in split if 0 < one[0] < 1 and one[1] + one[2]], np.float64).reshape(-1, 3)
     if not len(told):
@@ -96,6 +96,8 @@ def lift_of_events(split: Sequence[tuple[float, int, int]], error: float) -> Lif
 
     low = _root(lambda ratio: -above_least(ratio), -_WIDEST, best)
     high = _root(above_least, best, _WIDEST)
+    if not told[:, 1].any():
+        return Lift(-1.0, -1.0, exp(high) - 1)
     return Lift(exp(best) - 1, exp(low) - 1, exp(high) - 1)
 
 
