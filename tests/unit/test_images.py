@@ -1,5 +1,9 @@
+import json
 import re
+import subprocess
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from itertools import pairwise
 
 import pytest
@@ -63,3 +67,61 @@ def test_the_build_sees_nothing_but_what_is_named():
     assert {rule for rule in rules if rule.startswith("!")} == {
         "!pyproject.toml", "!uv.lock", "!README.md", "!LICENSE", "!src"
     }  # fmt: skip
+
+
+# --- what an image runs can be imported with what it installs ---
+
+STEPS = sorted(path.stem for path in (ROOT / "src/perch/workflows/steps").glob("[a-z]*.py"))
+RUNS = {
+    "serving": ["perch.serving.__main__", "perch.serving.fetch", "perch.serving.proof", "perch.collector.__main__"],
+    "operator": ["perch.operator.__main__"],
+    "training": [
+        "perch.judge.__main__",
+        "perch.judge.comparison",
+        *(f"perch.workflows.steps.{step}" for step in STEPS),
+    ],
+}
+CASES = [(image, module) for image, modules in RUNS.items() for module in modules]
+
+_IMPORT = (
+    "import importlib, json, sys; sys.modules.update(dict.fromkeys(json.load(sys.stdin))); importlib.import_module({})"
+)
+
+
+def plain(name):
+    """A distribution's name, as all who name it do not agree on."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.fixture(scope="module")
+def locked():
+    packages = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]
+    return {package["name"]: package for package in packages}
+
+
+def installed(locked, groups):
+    """Every distribution that is installed with some groups."""
+    ours, found = locked["perch"], set()
+    waiting = [*ours.get("dependencies", ()), *(one for group in groups for one in ours["dev-dependencies"][group])]
+    while waiting:
+        one = waiting.pop()
+        package, key = locked[one["name"]], (one["name"], *one.get("extra", ()))
+        if key not in found:
+            found.add(key)
+            waiting += package.get("dependencies", ())
+            waiting += [more for extra in one.get("extra", ()) for more in package["optional-dependencies"][extra]]
+    return {plain(name) for name, *_ in found} | {"perch"}
+
+
+@pytest.mark.parametrize(("image", "module"), CASES, ids=[module for _, module in CASES])
+def test_an_image_has_what_it_runs(locked, image, module):
+    there = installed(locked, GROUPS[image])
+    absent = [
+        name
+        for name, distributions in packages_distributions().items()
+        if not {plain(one) for one in distributions} & there and name not in sys.stdlib_module_names
+    ]
+    assert {"locust", "hypothesis"} <= set(absent)
+    command = [sys.executable, "-W", "ignore", "-c", _IMPORT.format(repr(module))]
+    done = subprocess.run(command, input=json.dumps(absent), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

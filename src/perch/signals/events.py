@@ -100,3 +100,18 @@ class Kept(msgspec.Struct, frozen=True):
     prediction: Prediction
     outcomes: list[Outcome]
     """Those that joined, at most one of each source."""
+
+
+class Forgotten(msgspec.Struct, frozen=True):
+    """What was deleted of a user, in rows; and the exports in which there is more."""
+
+    predictions: int
+    inputs: int
+    outcomes: int
+    attributes: int
+    parked: int
+    """Events that could not be taken, and mention the user."""
+
+    exports: list[str]
+    """Files that were written while the user was in the store, and have rows of the user; they are not Perch's to
+    delete."""

@@ -6,10 +6,9 @@ from typing import Self
 import httpx
 import msgspec
 
-from perch.adapters.events.people import Forgotten
 from perch.errors import PlatformError
 from perch.signals.earnings import Earning
-from perch.signals.events import Kept
+from perch.signals.events import Forgotten, Kept
 
 _TIMEOUT_S = 60.0
 

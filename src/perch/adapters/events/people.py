@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, or_, select, text
 
 from perch.adapters.events import schema
 from perch.adapters.events.writing import put
-from perch.signals.events import Category, Column, UserId
+from perch.signals.events import Category, Column, Forgotten, UserId
 
 
 class Attribute(msgspec.Struct, frozen=True):
@@ -22,21 +22,6 @@ class Attribute(msgspec.Struct, frozen=True):
     user: UserId
     name: Column
     value: Category
-
-
-class Forgotten(msgspec.Struct, frozen=True):
-    """What was deleted of a user, in rows; and the exports in which there is more."""
-
-    predictions: int
-    inputs: int
-    outcomes: int
-    attributes: int
-    parked: int
-    """Events that could not be taken, and mention the user."""
-
-    exports: list[str]
-    """Files that were written while the user was in the store, and have rows of the user; they are not Perch's to
-    delete."""
 
 
 _EXPORTS = text("""

@@ -26,14 +26,14 @@ from perch.adapters.events.judgements import add_judgement, compared, judgements
 from perch.adapters.events.labels import arrivals
 from perch.adapters.events.matured import matured_since
 from perch.adapters.events.parking import Parked, park
-from perch.adapters.events.people import Attribute, Forgotten, forget, keep_attributes
+from perch.adapters.events.people import Attribute, forget, keep_attributes
 from perch.adapters.events.quality import quality, sum_up
 from perch.adapters.events.reading import Span, kept
 from perch.adapters.events.retention import forget_older
 from perch.adapters.events.writing import OfRequests, add_up, advance, batches, insert_new, put
 from perch.errors import PlatformError
 from perch.signals.earnings import Earning
-from perch.signals.events import CLICK, SHADOW, Kept, Outcome, Prediction
+from perch.signals.events import CLICK, SHADOW, Forgotten, Kept, Outcome, Prediction
 from perch.signals.judging import Judged, Window
 from perch.signals.labels import Arrivals, Comparison, Cursor
 from perch.signals.matured import MaturedSince
