@@ -16,7 +16,7 @@ from perch.core.evidence import blaming, comparable, core_family
 from perch.core.judge import Judge
 from perch.core.paired import POINTS, Paired, spread
 from perch.core.pods import Pods
-from perch.core.types import Cohort, Counts, Grid
+from perch.core.types import Cohort, Counts, Grid, Judgement
 
 SLO = Slo(latency_p99_ms=10.0)
 GRID = Grid(latency_ms=(10.0,), score_logit=(0.0,))
@@ -94,18 +94,18 @@ def test_a_click_never_counts_against_its_own_arm(past, share, tolerated):
 @settings(deadline=None)
 def test_one_more_window_gains_nothing_if_its_p_value_is_valid(past, masses):
     """Any judge with a few verdicts: the p-value of each is the probability of it or a stronger one."""
-    before = Judge().after(past)
+    before = Judge().after(map(Judgement, past))
     law = np.array(masses) / sum(masses)
     p_values = np.minimum(np.cumsum(law), 1.0)
-    mean = sum(p * before.after([p_value]).e_value for p, p_value in zip(law, p_values.tolist(), strict=True))
+    mean = sum(p * before.after([Judgement(p_value)]).e_value for p, p_value in zip(law, p_values.tolist(), strict=True))
     assert mean <= before.e_value
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=8), st.floats(0.0, 1.0))
 @settings(deadline=None)
 def test_a_stronger_verdict_never_lowers_the_judges_evidence(past, p_value):
-    before = Judge().after(past)
-    assert before.after([p_value / 2]).e_value >= before.after([p_value]).e_value
+    before = Judge().after(map(Judgement, past))
+    assert before.after([Judgement(p_value / 2)]).e_value >= before.after([Judgement(p_value)]).e_value
 
 
 @given(losses, pasts, st.lists(st.floats(0.0, 1.0), max_size=8), st.randoms())
@@ -122,7 +122,7 @@ def test_the_order_in_which_evidence_comes_does_not_matter(differences, clicks, 
 
     same(Paired(), differences, lambda evidence, d: evidence.after(spread([d]), 0.01))
     same(Clicks(), clicks, lambda evidence, cohort: evidence.after((cohort,), 0.05))
-    same(Judge(), p_values, lambda evidence, p: evidence.after([p]))
+    same(Judge(), p_values, lambda evidence, p: evidence.after([Judgement(p)]))
 
 
 # The split test itself, between two arms and between pods.

@@ -71,6 +71,7 @@ def test_a_service_that_asks_for_what_it_may_not_have_gets_no_object_at_all(tmp_
         blocking=fake.blocking,
         registry=None,
         lease=SimpleNamespace(check=lambda: None),
+        say_of=lambda *_: lambda _: None,
         meters=SimpleNamespace(tell_drift=lambda *_: None),
         seen=lambda namespace: Seen.of(fake.client, namespace),
     )

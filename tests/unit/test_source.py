@@ -166,7 +166,7 @@ def test_no_two_keys_are_the_same_where_a_server_does_not_say(server):
 
 
 def test_there_is_no_key_of_no_log(tmp_path):
-    with pytest.raises(DataError, match="does not exist: name the click log"):
+    with pytest.raises(DataError, match="does not exist: name a click log that does"):
         source_key(Source(tmp_path / "no", "parquet"))
 
 

@@ -5,9 +5,12 @@ Columns that the schema does not name are dropped.
 """
 
 import gzip
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -157,20 +160,34 @@ def _merged(sources: list[Frames]) -> Frames:
         heads = [(frame, source) for frame, source in refilled if frame is not None]
 
 
+def _lines(path: Path) -> TextIO:
+    """The same text, to look at the first line of each chunk."""
+    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+
+
 def _csv(path: Path, chunk_rows: int, needed: list[str], *, separator: str = ",", header: bool = True) -> Frames:
     """Chunks of a file's raw text, indexed by the row in the file. Without a header `needed` names the columns."""
     try:
-        with pd.read_csv(
-            path,
-            sep=separator,
-            header=0 if header else None,
-            dtype=str,
-            keep_default_na=False,
-            na_values=[""],
-            chunksize=chunk_rows,
-            compression="gzip" if path.suffix == ".gz" else None,
-        ) as reader:
+        with (
+            _lines(path) as lines,
+            pd.read_csv(
+                path,
+                sep=separator,
+                header=0 if header else None,
+                dtype=str,
+                keep_default_na=False,
+                na_values=[""],
+                chunksize=chunk_rows,
+                compression="gzip" if path.suffix == ".gz" else None,
+            ) as reader,
+        ):
+            deque(islice(lines, header), maxlen=0)
             for frame in reader:
+                first, rest = next(lines, ""), islice(lines, max(len(frame) - 1, 0))
+                if '"' not in first and first.count(separator) >= len(frame.columns):  # pandas loses them in silence
+                    line = int(frame.index[0]) + 1 + header
+                    raise DataError(f"{path} has too many fields in line {line}: repair or remove that line")
+                deque(rest, maxlen=0)
                 if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields for an index
                     raise DataError(f"{path} has rows with more fields than its header: repair or remove them")
                 if not header and len(frame.columns) == len(needed):
