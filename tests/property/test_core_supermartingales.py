@@ -96,8 +96,8 @@ def test_one_more_window_gains_nothing_if_its_p_value_is_valid(past, masses):
     """Any judge with a few verdicts: the p-value of each is the probability of it or a stronger one."""
     before = Judge().after(map(Judgement, past))
     law = np.array(masses) / sum(masses)
-    p_values = np.minimum(np.cumsum(law), 1.0)
-    mean = sum(p * before.after([Judgement(p_value)]).e_value for p, p_value in zip(law, p_values.tolist(), strict=True))
+    verdicts = map(Judgement, np.minimum(np.cumsum(law), 1.0).tolist())
+    mean = sum(p * before.after([verdict]).e_value for p, verdict in zip(law, verdicts, strict=True))
     assert mean <= before.e_value
 
 
