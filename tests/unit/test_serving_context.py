@@ -1,9 +1,11 @@
 """What the event of an answer tells: the user, the inputs of a sample, the parts of slices; nothing sensitive."""
 
 import msgspec
+import numpy as np
 import pytest
 
 from perch.serving.context import Context, Told
+from perch.serving.scoring import Scores
 from perch.signals.events import Prediction
 from perch.workload.schema import CLICK_LOG, Schema, Slice
 
@@ -21,8 +23,11 @@ SCHEMA = Schema(
 COLUMNS = {"age": [0.5, 3.0, None], "user_id": ["u1", "u1", "u1"], "device": ["phone", "tv", None]}
 
 
-def told(shown=0, arm="stable", request_id="r1", columns=COLUMNS, **options):
-    return Context(SCHEMA, **options).of(request_id, arm, columns, shown)
+UNCHANGED = Scores([], {}, {})
+
+
+def told(shown=0, arm="stable", request_id="r1", columns=COLUMNS, scores=UNCHANGED, **options):
+    return Context(SCHEMA, **options).of(request_id, arm, columns, scores, shown)
 
 
 def test_by_default_nobody_is_named_and_no_inputs_are_told():
@@ -70,11 +75,31 @@ def test_slices_are_told_by_their_names_but_no_sensitive_ones():
     assert told(0).slices == {"new_user": "true", "device": "phone"}
     assert told(1).slices == {"new_user": "false", "device": "tv"}
     assert told(2).slices == {"new_user": "false", "device": ""}
-    assert "group" not in Context(CLICK_LOG).of("r", "stable", {n: [None] for n in CLICK_LOG.inputs}, 0).slices
+    assert (
+        "group" not in Context(CLICK_LOG).of("r", "stable", {n: [None] for n in CLICK_LOG.inputs}, UNCHANGED, 0).slices
+    )
 
 
 def test_a_model_without_slices_tells_of_none():
-    assert Context(Schema(("age",), (), ())).of("r", "stable", {"age": [1.0]}, 0) == Told()
+    assert Context(Schema(("age",), (), ())).of("r", "stable", {"age": [1.0]}, UNCHANGED, 0) == Told()
+
+
+def test_what_was_asked_is_told_where_the_model_was_given_something_else():
+    given = Scores([], {}, {}, given={**COLUMNS, "age": [50.0, 300.0, None]})
+    skewed = told(1, scores=given, features_share=1.0)
+    assert (skewed.features["age"], skewed.asked["age"]) == (300.0, 3.0)
+    assert told(1, features_share=1.0).asked is None
+    assert told(1, scores=given).asked is None
+    assert told(1, "shadow", scores=given, features_share=1.0).asked is None
+
+
+def test_the_features_of_the_shown_row_are_told_of_a_sample_by_their_names():
+    scores = Scores([], {}, {}, features=np.array([[1.0, 2.0], [3.0, np.nan], [5.0, 6.0]]))
+    sampled = {"features": ("age", "device_log_odds"), "features_share": 1.0}
+    assert told(2, scores=scores, **sampled).served == {"age": 5.0, "device_log_odds": 6.0}
+    assert msgspec.json.encode(told(1, scores=scores, **sampled).served) == b'{"age":3.0,"device_log_odds":null}'
+    assert told(1, "shadow", scores=scores, **sampled).served is None
+    assert told(1, scores=scores, features=sampled["features"]).served is None
 
 
 def test_what_is_told_can_always_be_read_again():

@@ -43,7 +43,12 @@ def main(arguments: list[str] | None = None) -> None:
     meters = Meters(identity, grid, scorer.schema, profile=profile, mirror_port=options.mirror_port)
     switch = FaultSwitch(score, scorer.schema)
     emitter = _emitter(options, collector_token, meters) if collector_token else None
-    context = Context(scorer.schema, user_column=options.user_column, features_share=options.features_share)
+    context = Context(
+        scorer.schema,
+        features=scorer.transform.names,
+        user_column=options.user_column,
+        features_share=options.features_share,
+    )
     predictor = Predictor(identity, switch, meters, emitter.offer if emitter else _ignore, context)
     app = Application(
         identity,

@@ -4,12 +4,13 @@ Which row is shown is the model's choice, so shown rows of two versions differ w
 first row is nobody's choice. By it they are compared, as in `perch.serving.sketches`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
 
-from perch.signals.events import SHADOW, Row
+from perch.serving.scoring import Scores
+from perch.signals.events import SHADOW, Features, Row
 from perch.workload.features import Columns
 from perch.workload.schema import Schema, Slice
 
@@ -26,35 +27,56 @@ class Told:
     features: Row | None = None
     first: Row | None = None
     slices: Mapping[str, str] | None = None
+    asked: Row | None = None
+    served: Features | None = None
 
 
 class Context:
     """Reads it from the columns of a request."""
 
-    def __init__(self, schema: Schema, *, user_column: str | None = None, features_share: float = 0.0) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        features: Sequence[str] = (),
+        user_column: str | None = None,
+        features_share: float = 0.0,
+    ) -> None:
         """Make a reader.
 
         Args:
             schema: Inputs and slices of the model. A sensitive slice is never told.
+            features: Names of the numbers that the model reads, in the order of its matrix.
             user_column: Input that names the user; one that the model does not have names nobody.
             features_share: Share of the requests whose inputs are told; which these are is their ids' business, so that
                 all versions tell of the same ones, and a copy is told with the live request.
         """
+        self._features = features
         self._user_column = user_column if user_column in schema.inputs else None
         self._slices = [one for one in schema.slices if one.column in schema.inputs and not one.sensitive]
         self._sampled = features_share * _ALL
 
-    def of(self, request_id: str, arm: str, columns: Columns, shown: int) -> Told:
+    def of(self, request_id: str, arm: str, asked: Columns, scores: Scores, shown: int) -> Told:
         """What is told of a request; of a copy no shown row, for nobody saw it."""
+        columns = asked if scores.given is None else scores.given
         user = columns[self._user_column][shown] if self._user_column else None
         is_sampled = crc32(request_id.encode()) < self._sampled
         is_copy = arm == SHADOW
+        is_shown = is_sampled and not is_copy
         return Told(
             _user(user),
-            _row(columns, shown) if is_sampled and not is_copy else None,
+            _row(columns, shown) if is_shown else None,
             _row(columns, 0) if is_sampled and (shown or is_copy) else None,
             {one.name or one.column: _part(one, columns[one.column][shown]) for one in self._slices} or None,
+            _row(asked, shown) if is_shown and scores.given is not None else None,
+            self._served(scores, shown) if is_shown else None,
         )
+
+    def _served(self, scores: Scores, shown: int) -> Features | None:
+        """The shown row of the matrix; JSON has no NaN, and says null."""
+        if scores.features is None:
+            return None
+        return dict(zip(self._features, scores.features[shown].tolist(), strict=True))
 
 
 def _row(columns: Columns, number: int) -> Row | None:

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from http import HTTPStatus
 
 import msgspec
@@ -23,7 +22,7 @@ from perch.serving.failures import FailureLog
 from perch.serving.faults import FaultSwitch, InjectedError
 from perch.serving.meters import Meter, Meters
 from perch.serving.question import Answer, Identity, Parse, Question
-from perch.serving.scoring import check
+from perch.serving.scoring import Scores, check
 from perch.signals import names
 from perch.signals.events import Prediction
 
@@ -101,25 +100,26 @@ class Predictor:
         check(probabilities, question.rows)
         answer = question.answer(request_id, probabilities)
         meter.scored(scores)
-        given = question if scores.given is None else replace(question, columns=scores.given)
-        self._offer(self._event(request_id, meter.arm, given, answer.shown, probabilities[answer.shown]))
+        self._offer(self._event(request_id, meter.arm, question, scores, answer.shown))
         return answer
 
-    def _event(self, request_id: str, arm: str, question: Question, shown: int, score: float) -> Prediction:
-        told = self._context.of(request_id, arm, question.columns, shown) if self._context else _NOTHING
+    def _event(self, request_id: str, arm: str, question: Question, scores: Scores, shown: int) -> Prediction:
+        told = self._context.of(request_id, arm, question.columns, scores, shown) if self._context else _NOTHING
         return Prediction(
             request_id,
             self._identity.model,
             self._identity.version,
             arm,
             time.time(),
-            score,
+            scores.probabilities[shown],
             question.rows,
             shown,
             user=told.user,
             features=told.features,
             first=told.first,
             slices=told.slices,
+            asked=told.asked,
+            served=told.served,
         )
 
     def _judge(self, error: Exception, request_id: str) -> tuple[int, str, str]:

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from perch.errors import ModelError
 from perch.serving.sketches import Sketcher
-from perch.workload.features import Columns
+from perch.workload.features import Columns, Floats
 from perch.workload.model import Scorer
 
 
@@ -26,6 +26,9 @@ class Scores:
     cells: Sequence[int] = ()
     """In which cells of the sketch the first row counts; empty without a sketch."""
 
+    features: Floats | None = None
+    """The matrix that the model read, of shape (rows, features); `None`: not known."""
+
     given: Columns | None = None
     """What the model was given, where that is not what was asked."""
 
@@ -40,7 +43,7 @@ def score_with(scorer: Scorer, sketcher: Sketcher | None = None) -> Score:
     def score(columns: Columns) -> Scores:
         matrix = transform(columns)
         cells = () if sketcher is None else sketcher.cells(matrix)
-        return Scores(predict(matrix.values).tolist(), matrix.missing, matrix.unseen, cells)
+        return Scores(predict(matrix.values).tolist(), matrix.missing, matrix.unseen, cells, matrix.values)
 
     return score
 

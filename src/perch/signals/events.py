@@ -29,6 +29,8 @@ _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 Column = Annotated[str, msgspec.Meta(max_length=200)]
 Category = Annotated[str, msgspec.Meta(max_length=1_000)]
 Row: TypeAlias = Annotated[Mapping[Column, float | Category | None], msgspec.Meta(max_length=500)]
+Features: TypeAlias = Annotated[Mapping[Column, float | None], msgspec.Meta(max_length=2_000)]
+"""The numbers that a model reads, by feature; `None` is not a number."""
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -65,6 +67,12 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     first: Row | None = None
     """The first row of the same requests, where another one is shown or this is a copy; see `perch.signals.judging`."""
+
+    asked: Row | None = None
+    """The shown row of the same requests as it was asked, where the model was given something else."""
+
+    served: Features | None = None
+    """The features that were made of the shown row, of the same requests."""
 
     format: int = FORMAT
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from perch.errors import PlatformError
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Of the schema that this Perch writes."""
 
 ATTRIBUTES_ROLE: Final = "perch_attributes"
@@ -82,6 +82,8 @@ inputs = Table(
     Column("features", Text),  # JSON
     Column("first_row", Text),  # JSON
     Column("attributions", Text),  # JSON
+    Column("asked", Text),  # JSON
+    Column("served", Text),  # JSON
     Index("inputs_by_time", "time_s"),
     sqlite_with_rowid=False,
 )
@@ -167,6 +169,15 @@ judgements = Table(
     Column("p_value", Double, nullable=False),
     _text("finding"),
     sqlite_with_rowid=False,
+)
+
+inspections = Table(
+    "inspections",
+    metadata,
+    _key("model"),
+    _real("made_s"),
+    _text("told"),
+    sqlite_with_rowid=False,  # JSON
 )
 
 progress = Table("progress", metadata, _key("name"), _real("value"), sqlite_with_rowid=False)
@@ -255,7 +266,15 @@ def _from_2(connection: Connection) -> None:
         connection.exec_driver_sql("ALTER TABLE inputs ADD COLUMN first_row TEXT")
 
 
-_STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2}
+def _from_3(connection: Connection) -> None:
+    """Without rows as they were asked, and features as they were served."""
+    there = {column["name"] for column in inspect(connection).get_columns("inputs")}
+    for name in ("asked", "served"):
+        if name not in there:
+            connection.exec_driver_sql(f"ALTER TABLE inputs ADD COLUMN {name} TEXT")
+
+
+_STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3}
 """From each schema to the next one."""
 
 

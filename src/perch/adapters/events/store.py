@@ -328,6 +328,8 @@ def _input_row(one: Prediction) -> dict[str, Any]:
         "features": _json(one.features),
         "first_row": _json(one.first),
         "attributions": _json(one.attributions),
+        "asked": _json(one.asked),
+        "served": _json(one.served),
     }
 
 
