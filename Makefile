@@ -159,7 +159,7 @@ render: install  ## Write the workflows into the chart, and the chart's objects 
 	$(rendered) --show-only templates/training-policies.yaml --set 'operator.watch={services},training.enabled=true' \
 		> $(MANIFESTS)/components/training-policies/perch.yaml
 	$(rendered) --show-only templates/monitoring.yaml --set monitoring.podMonitors=true,monitoring.rules=true \
-		--set monitoring.dashboards=true,monitoring.labels.release=kube-prometheus-stack \
+		--set monitoring.routes=true,monitoring.dashboards=true,monitoring.labels.release=kube-prometheus-stack \
 		> $(MANIFESTS)/components/kube-prometheus-stack/perch.yaml
 
 lock:  ## Renew uv.lock

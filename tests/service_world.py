@@ -18,7 +18,7 @@ from perch.adapters.traffic.memory import MemoryRouter
 from perch.core.policy import Policy
 from perch.core.types import Arm, Counts
 from perch.rollout.service import Ports, Service
-from perch.rollout.standing import StandingFile
+from perch.rollout.standing import standing_file
 from perch.settings import ModelService, Spec
 from perch.settings.schema import Events
 from perch.workload.features import FeatureColumns, FeatureSettings
@@ -71,7 +71,7 @@ class World:
         self.labels = MemoryLabels()
         self.has_judge = False
         self.events = Events()
-        self.store = StandingFile(self.folder / "service.json")
+        self.store = standing_file(self.folder / "service.json")
         try:
             self.start()
         except BaseException:

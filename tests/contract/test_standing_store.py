@@ -1,4 +1,4 @@
-"""What every `StandingStore` does: the file of one machine and the status of an object through the same checks."""
+"""What every `Store` of a standing does: the file of one machine and the status of an object, by the same checks."""
 
 import asyncio
 from dataclasses import replace
@@ -16,7 +16,7 @@ from perch.errors import PlatformError, RolloutError
 from perch.operator.reporting import READY, condition
 from perch.operator.store import StatusStore, SupersededError
 from perch.rollout.attempt import Attempt
-from perch.rollout.standing import Standing, StandingFile
+from perch.rollout.standing import Standing, standing_file
 
 CALM = Standing("ad-clicks", champion=3, baseline=1)
 
@@ -36,7 +36,7 @@ class InFile:
         self._path = folder / "state" / "service.json"
 
     def open(self):
-        return StandingFile(self._path)
+        return standing_file(self._path)
 
     def damage(self, text):
         self._path.write_text(text)

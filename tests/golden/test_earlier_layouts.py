@@ -12,14 +12,14 @@ from perch.core.types import Action, Observation
 from perch.rollout.attempt import Served
 from perch.rollout.backtest import backtest
 from perch.rollout.ledger import read
-from perch.rollout.standing import StandingFile
+from perch.rollout.standing import standing_file
 from perch.rollout.story import story
 
 EARLIER = Path(__file__).parent / "earlier"
 
 
 def test_a_state_of_an_earlier_layout_goes_on():
-    attempt = asyncio.run(StandingFile(EARLIER / "service.json").load()).attempt
+    attempt = asyncio.run(standing_file(EARLIER / "service.json").load()).attempt
     assert (attempt.served, attempt.retry_of, attempt.state.sample_ratio.stable) == (Served(), None, 0)
     assert attempt.policy.require_approval is Policy().require_approval
     assert loads(type(attempt), dumps(attempt)) == attempt

@@ -11,7 +11,7 @@ from perch.core import Policy, begin, reference
 from perch.core.types import Action, Arm, Counts, Phase, Weights
 from perch.errors import RolloutError
 from perch.rollout.attempt import Attempt
-from perch.rollout.standing import Standing, StandingFile
+from perch.rollout.standing import Standing, standing_file
 
 POLICY = Policy()
 
@@ -30,7 +30,7 @@ def rng():
 
 
 def load(path):
-    return asyncio.run(StandingFile(path).load())
+    return asyncio.run(standing_file(path).load())
 
 
 def in_phase(attempt, phase, outcome=None):
@@ -39,7 +39,7 @@ def in_phase(attempt, phase, outcome=None):
 
 def test_what_is_saved_is_what_is_loaded(attempt, tmp_path):
     for standing in (Standing("ads", 3, 1), Standing("ads", 3, 3, attempt)):
-        asyncio.run(StandingFile(tmp_path / "service.json").save(standing))
+        asyncio.run(standing_file(tmp_path / "service.json").save(standing))
         assert load(tmp_path / "service.json") == standing
     assert [path.name for path in tmp_path.iterdir()] == ["service.json"]
 

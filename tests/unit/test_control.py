@@ -13,9 +13,9 @@ from perch.core.codec import loads
 from perch.core.freshness_types import State
 from perch.core.inputs import State as Inputs
 from perch.core.types import Command
-from perch.drift.store import Remembered as Drift
+from perch.drift.remembered import Remembered as Drift
 from perch.errors import RolloutError
-from perch.freshness.store import Remembered
+from perch.freshness.remembered import Remembered
 from perch.local.control import control_app
 from perch.rollout.meters import Meters
 from perch.settings import ModelService, to_yaml

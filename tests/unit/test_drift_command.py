@@ -7,7 +7,7 @@ import pytest
 
 from perch.cli.drift import drifting, tell_drift
 from perch.core.inputs import Counted, State, Window, judged
-from perch.drift.store import Remembered
+from perch.drift.remembered import Remembered
 from perch.errors import PlatformError
 
 NOW_S = 1_800_000_000.0

@@ -9,7 +9,7 @@ import pytest
 from perch.adapters.metrics.memory import MemorySource
 from perch.core.inputs import findings
 from perch.core.recalibration import Change
-from perch.drift.store import DriftFile
+from perch.drift.remembered import drift_file
 from perch.drift.watch import DriftWatch
 from perch.serving.meters import Meters
 from perch.serving.question import Identity
@@ -75,7 +75,7 @@ class Site:
         watch = DriftWatch(
             self.served,
             self.source,
-            DriftFile(self.folder / "drift.json"),
+            drift_file(self.folder / "drift.json"),
             clock=lambda: self.now_s,
             notify=self.said.append,
             hear=hear,

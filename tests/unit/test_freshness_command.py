@@ -12,7 +12,7 @@ from perch.core.drift import Drift
 from perch.core.freshness_types import Ended, State
 from perch.core.policy import FreshnessPolicy
 from perch.errors import RegistryError, UsageError
-from perch.freshness.store import Remembered
+from perch.freshness.remembered import Remembered
 from perch.freshness.watch import LOSS_TAG
 from perch.settings import ModelService
 from perch.world import Market, MarketSettings

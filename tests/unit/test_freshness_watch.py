@@ -12,7 +12,7 @@ from perch.core.freshness_types import Alert
 from perch.core.policy import FreshnessPolicy
 from perch.core.types import Counts
 from perch.errors import PlatformError, RegistryError, RolloutError
-from perch.freshness.store import FreshnessFile
+from perch.freshness.remembered import freshness_file
 from perch.freshness.watch import LOSS_TAG, TRAINED_TAG, Sources, Watch
 from perch.settings import ModelService
 from perch.signals.names import grid
@@ -59,7 +59,7 @@ class Site:
         self.watch = None
 
     async def open(self):
-        store = FreshnessFile(self.folder / "freshness.json")
+        store = freshness_file(self.folder / "freshness.json")
         sources = Sources(self.served, self.trainings, self.registry, self.metrics, store, self.labels)
         self.watch = Watch(self.declaration, sources, lambda: self.now_s, self.told.append)
         await self.watch.open()

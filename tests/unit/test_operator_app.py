@@ -10,7 +10,7 @@ import pytest
 from fake_cluster import NAMESPACE, FakeCluster
 from perch.core.types import Weights
 from perch.errors import PerchError, PlatformError
-from perch.freshness.store import Remembered
+from perch.freshness.remembered import Remembered
 from perch.operator import app, hosting
 from perch.operator.app import handlers
 from perch.operator.claims import Claim

@@ -8,7 +8,7 @@ from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
 from perch.core.freshness_types import State
 from perch.core.policy import FreshnessPolicy
-from perch.freshness.store import Remembered
+from perch.freshness.remembered import Remembered
 from perch.local import scraped
 from perch.rollout.meters import Meters
 from service_world import World, register

@@ -80,3 +80,15 @@ affinity: {{- toYaml . | nindent 2 }}
 - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
 - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
 {{- end }}
+
+{{/* The routes of files/alertmanager.yaml in the words of an AlertmanagerConfig, which has matchers as objects. */}}
+{{- define "perch.routes" -}}
+{{- $text := pick (.Files.Get "files/alertmanager.yaml" | fromYaml) "route" "inhibit_rules" | toJson -}}
+{{- $matcher := `"(\w+) (=~|!~|!=|=) \\"([^"\\]*)\\""` -}}
+{{- $text = regexReplaceAll $matcher $text `{"name":"${1}","matchType":"${2}","value":"${3}"}` -}}
+{{- $words := dict "inhibit_rules" "inhibitRules" "source_matchers" "sourceMatch" "target_matchers" "targetMatch" -}}
+{{- range $theirs, $ours := merge $words (dict "group_by" "groupBy" "group_wait" "groupWait" "group_interval" "groupInterval" "repeat_interval" "repeatInterval") -}}
+{{- $text = $text | replace (quote $theirs) (quote $ours) -}}
+{{- end -}}
+{{- $text | fromJson | toYaml -}}
+{{- end }}

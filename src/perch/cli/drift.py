@@ -9,7 +9,7 @@ from typing import Any
 from perch.cli.options import console
 from perch.cli.target import Target
 from perch.core.inputs import Finding, Reading, State, findings
-from perch.drift.store import Remembered
+from perch.drift.remembered import Remembered
 from perch.errors import PlatformError
 
 _ROW = "{:<24} {:<9} {:>6} {:>6} {:>6} {:>9} {:>9}  {}"

@@ -10,7 +10,7 @@ from perch.cli.target import Target
 from perch.core.policy import FreshnessPolicy
 from perch.core.staleness import age_s, length, loss_per_hour, tokens
 from perch.errors import RegistryError, UsageError
-from perch.freshness.store import Remembered
+from perch.freshness.remembered import Remembered
 from perch.freshness.watch import LOSS_TAG
 from perch.pipeline.ingest import ingest
 from perch.pipeline.settings import PipelineSettings

@@ -13,9 +13,9 @@ from perch.adapters.fleet.switch import RemoteSwitch
 from perch.adapters.registry.port import ModelRegistry
 from perch.cli.options import console, declared
 from perch.core.types import Command
-from perch.drift.store import Remembered as Drift
+from perch.drift.remembered import Remembered as Drift
 from perch.errors import PlatformError, UsageError
-from perch.freshness.store import Remembered
+from perch.freshness.remembered import Remembered
 from perch.operator import drift, reach
 from perch.operator.client import ClusterClient
 from perch.operator.freshness import unpacked

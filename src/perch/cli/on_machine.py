@@ -10,9 +10,9 @@ from perch.adapters.fleet.switch import RemoteSwitch
 from perch.adapters.registry.port import ModelRegistry
 from perch.cli.options import declared
 from perch.core.types import Command
-from perch.drift.store import Remembered as Drift
+from perch.drift.remembered import Remembered as Drift
 from perch.errors import PlatformError
-from perch.freshness.store import Remembered
+from perch.freshness.remembered import Remembered
 from perch.local.client import connect
 from perch.local.store import open_registry
 from perch.rollout.history import find_ledger

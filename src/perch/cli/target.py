@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from perch.adapters.events.client import EventsClient
     from perch.adapters.fleet.switch import RemoteSwitch
     from perch.adapters.registry.port import ModelRegistry
-    from perch.drift.store import Remembered as Drift
-    from perch.freshness.store import Remembered
+    from perch.drift.remembered import Remembered as Drift
+    from perch.freshness.remembered import Remembered
     from perch.workflows.local.runner import Progress
     from perch.workflows.schedule import Every
 

@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from perch.adapters.metrics.port import InputSource
+from perch.adapters.store.port import Store
 from perch.core.diagnosis import diagnose
 from perch.core.freshness_types import Alert
 from perch.core.inputs import Finding, State, Window, findings, judged, score_drift
 from perch.core.movement import Kind
 from perch.core.recalibration import Change
 from perch.drift.counting import Counting
-from perch.drift.store import DriftStore, Remembered
+from perch.drift.remembered import Remembered
 from perch.errors import PerchError, RolloutError
 
 LOOK_S: Final = 60.0
@@ -43,7 +44,7 @@ class DriftWatch:
         self,
         service: Served,
         inputs: InputSource,
-        store: DriftStore,
+        store: Store[Remembered],
         *,
         clock: Callable[[], float],
         notify: Callable[[str], None],
@@ -77,7 +78,7 @@ class DriftWatch:
     async def open(self) -> None:
         """Go on where it was. What cannot be read keeps nobody from serving: it is told, and looked at anew."""
         try:
-            self._remembered = await self._store.load()
+            self._remembered = await self._store.load() or Remembered()
         except RolloutError as error:
             self._notify(str(error))
         self._tell(self._remembered.state)

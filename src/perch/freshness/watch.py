@@ -17,6 +17,7 @@ from perch.adapters.labels.port import LabelSource
 from perch.adapters.metrics.port import MetricsSource
 from perch.adapters.registry.port import ModelRegistry, ModelVersion
 from perch.adapters.registry.threads import in_registry_thread
+from perch.adapters.store.port import Store
 from perch.adapters.training.port import Trainings, run_name
 from perch.core.decay import Matured, change_of
 from perch.core.freshness import confirmed, decide
@@ -26,7 +27,7 @@ from perch.core.recalibration import Change
 from perch.core.staleness import objection
 from perch.errors import PerchError, RegistryError, RolloutError
 from perch.freshness.counting import Counting
-from perch.freshness.store import FreshnessStore, Remembered
+from perch.freshness.remembered import Remembered
 from perch.settings import ModelService
 
 LOOK_S: Final = 60.0
@@ -67,7 +68,7 @@ class Sources:
     trainings: Trainings
     registry: ModelRegistry
     metrics: MetricsSource
-    store: FreshnessStore
+    store: Store[Remembered]
     labels: LabelSource | None
     """`None`: nobody collects outcomes."""
 
@@ -122,7 +123,7 @@ class Watch:
     async def open(self) -> None:
         """Go on where it was. What cannot be read keeps nobody from serving: it is told, and age counted anew."""
         try:
-            self._remembered = await self._sources.store.load()
+            self._remembered = await self._sources.store.load() or Remembered()
         except RolloutError as error:
             self._notify(str(error))
 

@@ -15,9 +15,9 @@ import httpx
 import psutil
 
 from perch.core.codec import loads
-from perch.drift.store import Remembered as Drift
+from perch.drift.remembered import Remembered as Drift
 from perch.errors import PerchError, PlatformError
-from perch.freshness.store import Remembered
+from perch.freshness.remembered import Remembered
 from perch.local.daemon import RECORD, Record, read_record
 
 _START_TIMEOUT_S = 120.0

@@ -23,10 +23,10 @@ from perch.adapters.metrics.scrape import ScrapeSource
 from perch.adapters.registry.port import ModelRegistry
 from perch.adapters.traffic import envoy
 from perch.core.recalibration import Change
-from perch.drift.store import DriftFile
+from perch.drift.remembered import drift_file
 from perch.drift.watch import DriftWatch
 from perch.errors import PerchError
-from perch.freshness.store import FreshnessFile
+from perch.freshness.remembered import freshness_file
 from perch.freshness.watch import Sources, Watch
 from perch.local import scraped
 from perch.local.fleet import LocalFleet
@@ -35,7 +35,7 @@ from perch.local.processes import Child, check_port_free, free_port
 from perch.local.trainings import LocalTrainings
 from perch.rollout.meters import Meters
 from perch.rollout.service import Ports, Service
-from perch.rollout.standing import StandingFile
+from perch.rollout.standing import standing_file
 from perch.settings import ModelService
 from perch.settings.schema import Spec
 from perch.signals.observe import source_name
@@ -136,7 +136,7 @@ async def platform(
         collector_url = f"http://127.0.0.1:{places.collector_port}"
         labels = HttpLabels(collector_url, token)
         stack.push_async_callback(labels.close)
-        store = StandingFile(folder / "service.json")
+        store = standing_file(folder / "service.json")
         judge = LocalJudge(
             collector_url, places.judge_token, places.logs / "judge.log", model=spec.model, registry=registry.address
         )
@@ -149,7 +149,7 @@ async def platform(
         if retraining is not None:
             trainings = LocalTrainings(folder, retraining)
             stack.push_async_callback(trainings.close)
-            remembered = FreshnessFile(folder / "freshness.json")
+            remembered = freshness_file(folder / "freshness.json")
             sources = Sources(service, trainings, registry, metrics, remembered, labels)
             freshness = Watch(declaration, sources, time.time, notify)
             await freshness.open()
@@ -159,7 +159,7 @@ async def platform(
         drift = DriftWatch(
             service,
             metrics,
-            DriftFile(folder / "drift.json"),
+            drift_file(folder / "drift.json"),
             clock=time.time,
             notify=notify,
             hear=None if freshness is None else freshness.hear,

@@ -1,29 +1,26 @@
 """What is remembered of a service's freshness, in the status of its object."""
 
-import base64
-import zlib
 from datetime import UTC, datetime
 
-from perch.core.codec import dumps, loads
-from perch.errors import RolloutError
-from perch.freshness.store import Remembered
+from perch.freshness.remembered import Remembered
+from perch.operator import packing
 from perch.operator.store import StatusStore
 from perch.settings.status import Freshness
 
 
 class StatusFreshness:
-    """A `FreshnessStore` over a `StatusStore` that has been loaded."""
+    """A `Store` over a `StatusStore` that has been loaded."""
 
     def __init__(self, store: StatusStore) -> None:
         self._store = store
 
-    async def load(self) -> Remembered:
-        """See `FreshnessStore.load`."""
+    async def load(self) -> Remembered | None:
+        """See `Store.load`."""
         told = self._store.told.freshness
-        return Remembered() if told is None else unpacked(told)
+        return None if told is None else unpacked(told)
 
     async def save(self, remembered: Remembered) -> None:
-        """See `FreshnessStore.save`."""
+        """See `Store.save`."""
         await self._store.note_freshness(packed(remembered))
 
 
@@ -40,19 +37,16 @@ def packed(remembered: Remembered) -> Freshness:
             "run": state.run,
             "inProgress": remembered.in_progress,
             "sentence": state.sentence,
-            "state": base64.b64encode(zlib.compress(dumps(remembered).encode())).decode(),
+            "state": packing.packed(remembered),
         }
     )
 
 
 def unpacked(told: Freshness) -> Remembered:
     """The inverse of `packed`; raises `RolloutError` when the text is something else."""
-    try:
-        return loads(Remembered, zlib.decompress(base64.b64decode(told.state, validate=True)).decode())
-    except (ValueError, zlib.error, RolloutError) as error:
-        raise RolloutError(
-            f"status.freshness does not say how fresh the model is: {error}. Clear it, and age is counted anew."
-        ) from None
+    return packing.unpacked(
+        Remembered, told.state, "freshness", tells="how fresh the model is", remedy="age is counted anew."
+    )
 
 
 def _moment(time_s: float) -> datetime:

@@ -1,14 +1,12 @@
 """What the object's status says: from what a service remembers, for people and for the operator after a restart."""
 
-import base64
-import zlib
 from datetime import datetime
 from typing import Literal
 
-from perch.core.codec import dumps, loads
 from perch.core.sentences import odds, percent
 from perch.core.types import Arm, Weights
 from perch.errors import RolloutError
+from perch.operator import packing
 from perch.rollout.standing import Standing
 from perch.settings.status import ENGINE_LIMIT_BYTES, SERVING, Condition, ModelServiceStatus
 
@@ -76,7 +74,7 @@ def packed(standing: Standing) -> str:
     Raises:
         RolloutError: it is too large; so far it has never come near.
     """
-    text = base64.b64encode(zlib.compress(dumps(standing).encode())).decode()
+    text = packing.packed(standing)
     if len(text) > ENGINE_LIMIT_BYTES:
         raise RolloutError(f"The engine's state takes {len(text):,} bytes; the object holds {ENGINE_LIMIT_BYTES:,}.")
     return text
@@ -84,9 +82,6 @@ def packed(standing: Standing) -> str:
 
 def unpacked(text: str) -> Standing:
     """The inverse of `packed`; raises `RolloutError` when the text is something else."""
-    try:
-        return loads(Standing, zlib.decompress(base64.b64decode(text, validate=True)).decode())
-    except (ValueError, zlib.error, RolloutError) as error:
-        raise RolloutError(
-            f"status.engine does not say where the service stands: {error}. Clear it, and the registry's roles count."
-        ) from None
+    return packing.unpacked(
+        Standing, text, "engine", tells="where the service stands", remedy="the registry's roles count."
+    )

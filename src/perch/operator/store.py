@@ -24,7 +24,7 @@ class SupersededError(PlatformError):
 
 
 class StatusStore:
-    """A `StandingStore` in the status of one ModelService object.
+    """A `Store` of the standing in the status of one ModelService object.
 
     Each write names the version of the object that it was made for. When it was another's write of the status that
     came between, ours is refused: an operator that slept while another took over changes nothing.
@@ -61,7 +61,7 @@ class StatusStore:
         self._writing = asyncio.Lock()
 
     async def load(self) -> Standing | None:
-        """See `StandingStore.load`."""
+        """See `Store.load`."""
         self._status, self._version = await self._read()
         return unpacked(self._status.engine) if self._status.engine else None
 
@@ -76,7 +76,7 @@ class StatusStore:
         return self._status.operator
 
     async def save(self, standing: Standing) -> None:
-        """See `StandingStore.save`."""
+        """See `Store.save`."""
         status = told(standing, self._weights(standing))
         async with self._writing:
             now = self._status

@@ -26,6 +26,7 @@ from perch.adapters.labels.port import LabelSource
 from perch.adapters.metrics.port import MetricsSource
 from perch.adapters.registry.port import ModelRegistry, ModelVersion, Role
 from perch.adapters.registry.threads import in_registry_thread
+from perch.adapters.store.port import Store
 from perch.adapters.traffic.port import TrafficRouter
 from perch.core import Policy, begin, decide, reference
 from perch.core.types import Arm, Command, Counts, Decision, Weights
@@ -40,7 +41,7 @@ from perch.rollout.pods import take_out
 from perch.rollout.roles import first_standing
 from perch.rollout.running import Running
 from perch.rollout.settling import Settling
-from perch.rollout.standing import Standing, StandingStore
+from perch.rollout.standing import Standing
 from perch.rollout.status import Status
 from perch.settings import ModelService
 from perch.signals.names import grid
@@ -55,7 +56,7 @@ class Ports:
     fleet: Fleet
     router: TrafficRouter
     metrics: MetricsSource
-    store: StandingStore
+    store: Store[Standing]
     labels: LabelSource | None = None
     """`None`: nobody collects outcomes."""
 

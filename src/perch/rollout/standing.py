@@ -1,12 +1,10 @@
-"""What a service remembers between two starts, and where it is kept: in a file, or in the object that declares it."""
+"""What a service remembers between two starts."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
-from perch.core.codec import dumps, loads
+from perch.adapters.store.file import FileStore
 from perch.core.types import Arm, Weights
-from perch.errors import RolloutError
 from perch.rollout.attempt import Attempt
 
 
@@ -61,43 +59,6 @@ class Standing:
         return replace(self, attempt=attempt, champion=attempt.entitled if attempt.done else self.champion)
 
 
-class StandingStore(Protocol):
-    """Keeps the standing of one service."""
-
-    async def load(self) -> Standing | None:
-        """Read it back; `None` when nothing was kept yet. Raises `RolloutError` when it is not what `save` wrote."""
-        ...
-
-    async def save(self, standing: Standing) -> None:
-        """Keep it, all or nothing.
-
-        Raises:
-            OSError: there is no place for it.
-            PlatformError: it is not kept, because the place does not answer, or another one keeps it now.
-        """
-        ...
-
-
-class StandingFile:
-    """A `StandingStore` in a file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    async def load(self) -> Standing | None:
-        """See `StandingStore.load`."""
-        if not self._path.exists():
-            return None
-        try:
-            return loads(Standing, self._path.read_text(encoding="utf-8"))
-        except (RolloutError, UnicodeDecodeError) as error:
-            raise RolloutError(
-                f"{self._path} does not say where the service stands: {error} Mend it, or move it away."
-            ) from None
-
-    async def save(self, standing: Standing) -> None:
-        """See `StandingStore.save`."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(".tmp")
-        draft.write_text(dumps(standing), encoding="utf-8")
-        draft.replace(self._path)
+def standing_file(path: Path) -> FileStore[Standing]:
+    """Keeps the standing of one service in a file."""
+    return FileStore(path, Standing, tells="where the service stands", remedy="Mend it, or move it away.")

@@ -1,0 +1,1 @@
+"""Where what is remembered between two starts is kept."""
