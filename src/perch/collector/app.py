@@ -29,6 +29,7 @@ from perch.collector.limit import Limit, TooManyError
 from perch.collector.page import render
 from perch.signals import exposition
 from perch.signals.events import Outcome, Prediction, TimeS, UserId
+from perch.signals.inspection import Inspection
 from perch.signals.judging import Judged
 from perch.signals.labels import Comparison, Cursor
 
@@ -68,6 +69,14 @@ class _MaturedQuery(msgspec.Struct, forbid_unknown_fields=True):
     since_s: _TimeS
 
 
+class _SampleQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """The parameters of `GET /v1/sample`."""
+
+    version: str
+    from_s: _TimeS
+    until_s: _TimeS
+
+
 class _EarningsQuery(msgspec.Struct, forbid_unknown_fields=True):
     """The parameters of `GET /v1/earnings`."""
 
@@ -89,12 +98,13 @@ class _Forget(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _judged = msgspec.json.Decoder(Judged)
+_inspection = msgspec.json.Decoder(Inspection)
 _attributes = msgspec.json.Decoder(list[Attribute])
 _export = msgspec.json.Decoder(_Export)
 _forget = msgspec.json.Decoder(_Forget)
 
 _CONTROL: Final = ("/v1/events", "/v1/earnings", "/v1/exports", "/v1/forget")
-_JUDGING: Final = ("/v1/window", "/v1/judgements")
+_JUDGING: Final = ("/v1/window", "/v1/judgements", "/v1/sample", "/v1/inspections")
 _JUDGED_FOR_S: Final = 60.0  # after a rollout was last asked about
 _CLOSED: Final = ""  # no token has this digest
 
@@ -106,7 +116,8 @@ class Collector:
     knows the clicks is not who may say what was predicted. `GET /v1/labels` needs that of predictions, or one of its
     own, and so does `GET /v1/matured`. What a person asks, `GET /v1/events`, `GET /v1/earnings`, `POST /v1/exports` and
     `POST /v1/forget`, needs the control token; `POST /v1/attributes`, of sensitive attributes, one of its own; and so
-    do `GET /v1/window` and `POST /v1/judgements`, of the external judge, which sees inputs and can bring a canary home.
+    do `GET /v1/window`, `POST /v1/judgements`, `GET /v1/sample` and `POST /v1/inspections`, of the external judge,
+    which sees inputs and can bring a canary home.
     `GET /v1/summary`, `/metrics` and `/healthz` only read counts and need none.
     """
 
@@ -166,6 +177,8 @@ class Collector:
             ("POST", "/v1/forget"): self._forget,
             ("GET", "/v1/window"): self._window,
             ("POST", "/v1/judgements"): self._add_judgement,
+            ("GET", "/v1/sample"): self._sample,
+            ("POST", "/v1/inspections"): self._keep_inspection,
             ("GET", "/v1/summary"): self._summary,
             ("GET", "/metrics"): self._metrics,
             ("GET", "/healthz"): self._healthy,
@@ -277,6 +290,15 @@ class Collector:
     async def _add_judgement(self, body: bytes) -> _Answer:
         judged = _read_body(body, _judged, "an object with stable, canary, from_s, until_s, p_value and finding")
         return _json({"accepted": int(await self._in_thread(lambda: self._store.add_judgement(judged)))})
+
+    async def _sample(self, query: bytes) -> _Answer:
+        asked = _read_query(query, _SampleQuery, "version, from_s and until_s")
+        return _json(await self._in_thread(lambda: self._store.sample(asked.version, asked.from_s, asked.until_s)))
+
+    async def _keep_inspection(self, body: bytes) -> _Answer:
+        found = _read_body(body, _inspection, "an object with model, version, made_s, requests, columns and features")
+        await self._in_thread(lambda: self._store.keep_inspection(found))
+        return _json({})
 
     async def _summary(self, _: bytes) -> _Answer:
         return _json(await self._in_thread(self._store.summary))

@@ -1,8 +1,10 @@
 """A summary of all events as Prometheus' text. Every sample is a counter or a plain count, so sums over pods hold."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
 
 from perch.signals import exposition, names
+from perch.signals.inspection import Inspection
 from perch.signals.quality import EDGES, MATURED, Quality, clicks_above
 from perch.signals.summary import Summary
 
@@ -11,7 +13,9 @@ _BINS = (*(f"{edge:g}" for edge in EDGES), "+Inf")
 
 def render(summary: Summary) -> bytes:
     """The page of a summary."""
-    return exposition.document([*_outcomes(summary), *_parked(summary), *_quality(summary), *_compared(summary)])
+    return exposition.document(
+        [*_outcomes(summary), *_parked(summary), *_quality(summary), *_compared(summary), *_inspected(summary)]
+    )
 
 
 def _outcomes(summary: Summary) -> Iterator[str]:
@@ -59,6 +63,40 @@ def _compared(summary: Summary) -> Iterator[str]:
         of = exposition.labels(stable=one.stable, canary=one.canary)
         yield f"{names.EVIDENTLY_P_VALUE}{{{of}}} {one.p_value!r}"
 
+
+def _inspected(summary: Summary) -> Iterator[str]:
+    for name, promise, samples in _INSPECTED:
+        yield from exposition.header(name, "gauge", promise)
+        for one in summary.inspections:
+            for further, value in samples(one):
+                yield f"{name}{{{exposition.labels(model=one.model, version=one.version, **further)}}} {value!r}"
+
+
+_Samples: TypeAlias = Iterable[tuple[dict[str, str], float]]
+_INSPECTED: tuple[tuple[str, str, Callable[[Inspection], _Samples]], ...] = (
+    (names.INSPECTED, "When a version was last inspected.", lambda one: [({}, one.made_s)]),
+    (names.INSPECTED_REQUESTS, "Requests that were inspected.", lambda one: [({}, one.requests)]),
+    (
+        names.DRIFTING_SHARE,
+        "Share of their columns that are not what they were in training.",
+        lambda one: [({}, sum(c.drifts for c in one.columns) / len(one.columns))] if one.columns else [],
+    ),
+    (
+        names.DRIFT_DISTANCE,
+        "Distance of a column from what it was in training.",
+        lambda one: [({"feature": c.column}, c.distance) for c in one.columns],
+    ),
+    (
+        names.DRIFT_THRESHOLD,
+        "From which distance on the column drifts.",
+        lambda one: [({"feature": c.column}, c.threshold) for c in one.columns],
+    ),
+    (
+        names.SKEW_EQUAL_SHARE,
+        "Share of the requests of which training makes the same feature.",
+        lambda one: [({"feature": f.feature}, f.equal / f.requests) for f in one.features if f.requests],
+    ),
+)
 
 _SUMS = (
     (names.QUALITY_REQUESTS, "requests", "Live requests whose labels are final, or are estimated."),

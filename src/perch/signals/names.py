@@ -93,6 +93,26 @@ EVIDENTLY_P_VALUE = "perch_evidently_p_value"
 """Gauge, the same labels: p-value of the last window, corrected over columns. Small ones come about by chance, too:
 what convicts is the rollout's evidence."""
 
+INSPECTED = "perch_inspected_timestamp_seconds"
+"""Gauge of the collector, labels `model` and `version`, as of those below: when the version was last inspected."""
+
+INSPECTED_REQUESTS = "perch_inspected_requests"
+"""Gauge: requests that were inspected."""
+
+DRIFTING_SHARE = "perch_evidently_drifting_share"
+"""Gauge: share of the inspected columns that are, by Evidently, not what they were in training."""
+
+DRIFT_DISTANCE = "perch_evidently_distance"
+"""Gauge, further label `feature`: Evidently's Jensen-Shannon distance of a column from what it was in training. Whether
+a value is missing is a column of its own."""
+
+DRIFT_THRESHOLD = "perch_evidently_threshold"
+"""Gauge, further label `feature`: from which distance on the column drifts."""
+
+SKEW_EQUAL_SHARE = "perch_skew_equal_share"
+"""Gauge, further label `feature`, which is a number that the model reads: share of the inspected requests in which
+training makes the same of them, to the last bit. Healthy is 1."""
+
 QUALITY_REQUESTS = "perch_quality_requests"
 """Counter, further labels as `QUALITY_LABELS`: requests that are summed up."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from perch.signals.inspection import Inspection
 from perch.signals.quality import Quality
 
 
@@ -53,6 +54,9 @@ class Summary:
     quality: tuple[Quality, ...] = ()
     compared: tuple[JudgedPair, ...] = ()
     """By the external judge, of what is remembered."""
+
+    inspections: tuple[Inspection, ...] = ()
+    """The last one of each model."""
 
     def count(self, result: str) -> int:
         """Outcomes of one result over all sources, versions and arms."""

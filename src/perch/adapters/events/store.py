@@ -22,6 +22,7 @@ from sqlalchemy import Connection, text
 from perch.adapters.events import schema
 from perch.adapters.events.earnings import add_earnings, earnings
 from perch.adapters.events.engine import StoreError, open_engine, scrub, transaction
+from perch.adapters.events.inspections import inspections, keep_inspection, sample
 from perch.adapters.events.judgements import add_judgement, compared, judgements_since, window
 from perch.adapters.events.labels import arrivals
 from perch.adapters.events.matured import matured_since
@@ -34,6 +35,7 @@ from perch.adapters.events.writing import OfRequests, add_up, advance, batches, 
 from perch.errors import PlatformError
 from perch.signals.earnings import Earning
 from perch.signals.events import CLICK, SHADOW, Forgotten, Kept, Outcome, Prediction
+from perch.signals.inspection import Inspection, Sampled
 from perch.signals.judging import Judged, Window
 from perch.signals.labels import Arrivals, Comparison, Cursor
 from perch.signals.matured import MaturedSince
@@ -168,7 +170,9 @@ class EventStore:
             pending = connection.scalar(_PENDING)
             tallies = tuple(Tally(*row) for row in connection.execute(_TALLIES))
             parked = {row.reason: row.events for row in connection.execute(_PARKED_PREDICTIONS)}
-            return Summary(tallies, int(pending or 0), parked, quality(connection), compared(connection))
+            return Summary(
+                tallies, int(pending or 0), parked, quality(connection), compared(connection), inspections(connection)
+            )
 
     def labels_since(self, comparison: Comparison, cursor: Cursor) -> Arrivals:
         """What became known for a rollout since `cursor`, each label once: see `perch.signals.labels`."""
@@ -188,6 +192,16 @@ class EventStore:
         """Keep what was said of a window; returns whether it is new, and overlaps with none that was judged before."""
         with transaction(self.engine) as connection:
             return add_judgement(connection, judged)
+
+    def sample(self, version: str, from_s: float, until_s: float) -> list[Sampled]:
+        """Live requests of a version with their inputs, evenly over a time: see `perch.signals.inspection`."""
+        with transaction(self.engine) as connection:
+            return sample(connection, version, from_s, until_s)
+
+    def keep_inspection(self, inspection: Inspection) -> None:
+        """Keep what was found of a sample, in the place of what was found before."""
+        with transaction(self.engine) as connection:
+            keep_inspection(connection, inspection)
 
     def matured_since(self, version: str, since_s: float) -> MaturedSince:
         """What became of a version's live requests after `since_s`: see `perch.signals.matured`."""
