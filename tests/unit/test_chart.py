@@ -97,6 +97,13 @@ def test_an_alert_says_how_urgent_it_is_in_a_sentence_and_where_to_read_on(alert
     assert anchor in anchors((ROOT / path).read_text(encoding="utf-8"))
 
 
+def test_a_page_of_the_runbook_is_an_alert():
+    pages = re.findall(
+        r"^## (.+)$", (ROOT / "docs/how-to/answer-an-alert.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(pages) == sorted({alert["alert"] for alert in ALERTS})
+
+
 @every_dashboard
 def test_a_dashboard_shows_what_is_counted_or_recorded(path):
     dashboard = json.loads(path.read_text(encoding="utf-8"))

@@ -81,14 +81,15 @@ affinity: {{- toYaml . | nindent 2 }}
 - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 30}
 {{- end }}
 
-{{/* The routes of files/alertmanager.yaml in the words of an AlertmanagerConfig, which has matchers as objects. */}}
+{{/* The routes of files/alertmanager.yaml in the words of an AlertmanagerConfig, which has matchers as objects: JSON. */}}
 {{- define "perch.routes" -}}
 {{- $text := pick (.Files.Get "files/alertmanager.yaml" | fromYaml) "route" "inhibit_rules" | toJson -}}
 {{- $matcher := `"(\w+) (=~|!~|!=|=) \\"([^"\\]*)\\""` -}}
 {{- $text = regexReplaceAll $matcher $text `{"name":"${1}","matchType":"${2}","value":"${3}"}` -}}
-{{- $words := dict "inhibit_rules" "inhibitRules" "source_matchers" "sourceMatch" "target_matchers" "targetMatch" -}}
-{{- range $theirs, $ours := merge $words (dict "group_by" "groupBy" "group_wait" "groupWait" "group_interval" "groupInterval" "repeat_interval" "repeatInterval") -}}
+{{- $words := dict "inhibit_rules" "inhibitRules" "source_matchers" "sourceMatch" "target_matchers" "targetMatch"
+  "group_by" "groupBy" "group_wait" "groupWait" "group_interval" "groupInterval" "repeat_interval" "repeatInterval" -}}
+{{- range $theirs, $ours := $words -}}
 {{- $text = $text | replace (quote $theirs) (quote $ours) -}}
 {{- end -}}
-{{- $text | fromJson | toYaml -}}
+{{- $text -}}
 {{- end }}
