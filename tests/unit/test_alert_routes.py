@@ -134,7 +134,7 @@ def test_the_charts_object_has_the_same_routes_in_its_own_words():
 @needs_amtool
 def test_alertmanager_takes_the_file_as_it_is_and_with_the_receivers_of_the_guide(tmp_path):
     guide = (ROOT / "docs" / "how-to" / "be-told.md").read_text(encoding="utf-8")
-    receivers = re.search(r"```yaml\n(receivers:.*?)```", guide, re.DOTALL)[1]
+    receivers = re.search(r"```text\n(receivers:.*?)```", guide, re.DOTALL)[1]
     filled = tmp_path / "alertmanager.yaml"
     filled.write_text(PLAIN.read_text(encoding="utf-8").partition("\nreceivers:")[0] + "\n" + receivers)
     for path in (PLAIN, filled):
