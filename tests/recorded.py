@@ -3,19 +3,14 @@
 from pathlib import Path
 
 from core_market import Version
-from perch.adapters.registry.memory import MemoryRegistry
-from perch.adapters.registry.port import Role
 from perch.core import Policy
-from service_world import FAST, World, register
+from service_world import FAST, World, registered
 
 
 def recorded(folder: Path, behaviour: Version, policy: Policy = FAST, seed: int = 0) -> Path:
     """Release version 2, which behaves so, and wait for the end; the ledger."""
     folder.mkdir(parents=True, exist_ok=True)
-    registry = MemoryRegistry()
-    for number in (1, 2):
-        register(registry, folder, number)
-    registry.assign("ad-clicks", Role.BASELINE, 1)
+    registry = registered(folder, 1, 2)
     with World(registry, folder / ".perch", seed=seed) as world:
         world.behaviour[2] = behaviour
         name = world.release(2, policy)

@@ -13,7 +13,8 @@ from core_market import GRID, SLO, Version
 from perch.adapters.fleet.memory import MemoryFleet
 from perch.adapters.labels.memory import MemoryLabels
 from perch.adapters.metrics.memory import MemorySource
-from perch.adapters.registry.port import ModelRegistry
+from perch.adapters.registry.memory import MemoryRegistry
+from perch.adapters.registry.port import ModelRegistry, Role
 from perch.adapters.traffic.memory import MemoryRouter
 from perch.core.policy import Policy
 from perch.core.types import Arm, Counts
@@ -45,6 +46,15 @@ def register(registry: ModelRegistry, folder: Path, number: int, **metrics: floa
     )
     (package / "manifest.json").write_text(json.dumps(asdict(manifest)))
     registry.register("ad-clicks", package, metrics=metrics, tags={})
+
+
+def registered(folder, *numbers, **metrics):
+    """A registry with versions of these numbers, the first of which is the baseline."""
+    registry = MemoryRegistry()
+    for number in numbers:
+        register(registry, folder, number, **metrics)
+    registry.assign("ad-clicks", Role.BASELINE, numbers[0])
+    return registry
 
 
 FAST = Policy(shadow_s=4, ramp_interval_s=2, bake_s=10, guard_s=10, baseline_share=0.02)

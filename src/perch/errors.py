@@ -14,6 +14,10 @@
 An error's message says what happened, to what, and what to do next. It never needs a traceback to be understood.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class PerchError(Exception):
     """Anything that Perch refuses or that failed around it."""
@@ -73,3 +77,13 @@ class RefusedError(PerchError):
     """No candidate passed its gates; what serves stays."""
 
     exit_code = 10
+
+
+@contextmanager
+def told_in_a_sentence() -> Iterator[None]:
+    """End the process with the sentence and the exit code of an error; for the processes that Perch starts."""
+    try:
+        yield
+    except PerchError as error:
+        print(error, file=sys.stderr)  # noqa: T201  the process's last word
+        sys.exit(error.exit_code)

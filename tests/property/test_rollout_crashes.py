@@ -11,13 +11,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from core_market import Version
-from perch.adapters.registry.memory import MemoryRegistry
-from perch.adapters.registry.port import Role
 from perch.core.types import Action, Command
 from perch.rollout import running as running_module
 from perch.rollout.backtest import backtest
 from perch.rollout.ledger import read
-from service_world import FAST, World, register
+from service_world import FAST, World, registered
 
 BEHAVIOURS = {
     "good": Version(),
@@ -46,10 +44,8 @@ class KilledError(BaseException):
 def a_world(behaviour, seed):
     """A service of version 1 whose challenger, version 2, behaves as named."""
     with tempfile.TemporaryDirectory() as name:
-        folder, registry = Path(name), MemoryRegistry()
-        for number in (1, 2):
-            register(registry, folder, number)
-        registry.assign("ad-clicks", Role.BASELINE, 1)
+        folder = Path(name)
+        registry = registered(folder, 1, 2)
         with World(registry, folder / "service", seed=seed) as world:
             world.behaviour[2] = BEHAVIOURS[behaviour]
             yield world

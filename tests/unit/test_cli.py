@@ -9,11 +9,10 @@ import pytest
 
 from perch import errors
 from perch.adapters.registry.memory import MemoryRegistry
-from perch.adapters.registry.port import Role
 from perch.cli import on_machine, serve
 from perch.settings import load_declaration
 from perch.world import Market
-from service_world import World, register
+from service_world import World, registered
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -152,7 +151,10 @@ def test_a_file_that_cannot_be_written_is_named_without_a_traceback(perch):
     assert "No such file or directory: 'no/such/folder/perch.yaml'" in said
 
 
-@pytest.mark.parametrize("error", [kind for kind in vars(errors).values() if isinstance(kind, type)])
+ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+
+
+@pytest.mark.parametrize("error", ERRORS)
 def test_each_class_of_error_has_its_exit_code(perch, monkeypatch, error):
     def refuse(*_):
         raise error("It cannot be done. Do something else.")
@@ -162,8 +164,7 @@ def test_each_class_of_error_has_its_exit_code(perch, monkeypatch, error):
 
 
 def test_the_exit_codes_tell_the_classes_apart():
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    assert len({kind.exit_code for kind in kinds}) == len(kinds)
+    assert len({kind.exit_code for kind in ERRORS}) == len(ERRORS)
 
 
 def test_ctrl_c_is_no_error_of_anybodys(perch, monkeypatch):
@@ -269,10 +270,7 @@ def test_a_port_in_use_is_told_with_the_option(perch, registry):
 
 @pytest.fixture
 def told(tmp_path):
-    registry = MemoryRegistry()
-    for number in (1, 2):
-        register(registry, tmp_path, number)
-    registry.assign("ad-clicks", Role.BASELINE, 1)
+    registry = registered(tmp_path, 1, 2)
     with World(registry, tmp_path / ".perch") as world:
         world.release(2)
         world.tick()

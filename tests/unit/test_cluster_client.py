@@ -16,14 +16,13 @@ import pytest
 from core_market import Version
 from perch import errors
 from perch.adapters.registry.memory import MemoryRegistry
-from perch.adapters.registry.port import Role
 from perch.core.codec import loads
 from perch.core.types import Weights
 from perch.operator import client, reach
 from perch.operator.reporting import told
 from perch.rollout import running as running_module
 from perch.rollout.standing import Standing
-from service_world import FAST, World, register
+from service_world import FAST, World, register, registered
 
 ON = ("--context", "prod")
 FRESH = Standing("ad-clicks", champion=1, baseline=1)
@@ -114,10 +113,8 @@ def cluster(perch, tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def rollout(tmp_path_factory):
     """Version 2, which fails, in mid-rollout and after it; and the folder with its ledger."""
-    folder, registry = tmp_path_factory.mktemp("rollout"), MemoryRegistry()
-    for number in (1, 2):
-        register(registry, folder, number)
-    registry.assign("ad-clicks", Role.BASELINE, 1)
+    folder = tmp_path_factory.mktemp("rollout")
+    registry = registered(folder, 1, 2)
 
     def standing():
         return loads(Standing, (folder / "state" / "service.json").read_text())

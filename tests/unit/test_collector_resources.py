@@ -19,6 +19,7 @@ from perch.adapters.traffic.gateway import Route
 from perch.collector import __main__ as collector
 from perch.errors import UsageError
 from perch.settings.schema import Events
+from restricted_pods import assert_restricted
 
 COLLECTING = Collecting("ads", "shop", "perch-serving:1", 1800.0, Volume("2Gi", None))
 ROUTE = Route("ads", "shop", "kserve/kserve-ingress-gateway", "ads.shop.perch")
@@ -31,16 +32,7 @@ def runs():
 
 
 def test_a_pod_fits_the_restricted_standard(runs):
-    pod = runs["template"]["spec"]
-    assert pod["securityContext"]["runAsNonRoot"]
-    assert pod["securityContext"]["runAsUser"] > 0
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert pod["automountServiceAccountToken"] is False
-    (container,) = pod["containers"]
-    assert (container["securityContext"]["allowPrivilegeEscalation"]) is False
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert set(container["resources"]) == {"requests", "limits"}
+    assert_restricted(runs["template"]["spec"])
 
 
 def test_it_is_run_with_what_the_collector_takes(runs, monkeypatch):

@@ -7,8 +7,6 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from perch.adapters.registry.memory import MemoryRegistry
-from perch.adapters.registry.port import Role
 from perch.core.codec import loads
 from perch.core.freshness_types import State
 from perch.core.inputs import State as Inputs
@@ -19,7 +17,7 @@ from perch.freshness.remembered import Remembered
 from perch.local.control import control_app
 from perch.rollout.meters import Meters
 from perch.settings import ModelService, to_yaml
-from service_world import World, register
+from service_world import World, registered
 
 TOKEN = "a-token"
 ALERTS_TOKEN = "of-alerts"
@@ -43,10 +41,7 @@ class Running:
 
 @pytest.fixture
 def world(tmp_path):
-    registry = MemoryRegistry()
-    for number in (1, 2):
-        register(registry, tmp_path, number)
-    registry.assign("ad-clicks", Role.BASELINE, 1)
+    registry = registered(tmp_path, 1, 2)
     with World(registry, tmp_path / "service") as world:
         world.tick()
         yield world

@@ -7,8 +7,6 @@ from dataclasses import replace
 import pytest
 
 from core_market import Version
-from perch.adapters.registry.memory import MemoryRegistry
-from perch.adapters.registry.port import Role
 from perch.core import Cause
 from perch.core.types import Action, Command
 from perch.errors import RolloutError, UsageError
@@ -16,7 +14,7 @@ from perch.rollout import running as running_module
 from perch.rollout.history import find_ledger, history, last_without_promotion, next_name
 from perch.rollout.ledger import entries, read
 from perch.rollout.story import story
-from service_world import FAST, World, register
+from service_world import FAST, World, registered
 
 BAD = Version(error_rate=0.3)
 
@@ -24,10 +22,7 @@ BAD = Version(error_rate=0.3)
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     monkeypatch.setattr(running_module, "_DRAIN_S", 0.0)
-    registry = MemoryRegistry()
-    for number in (1, 2, 3, 4):
-        register(registry, tmp_path, number)
-    registry.assign("ad-clicks", Role.BASELINE, 1)
+    registry = registered(tmp_path, 1, 2, 3, 4)
     with World(registry, tmp_path / "service") as world:
         yield world
 

@@ -6,6 +6,7 @@ from perch.adapters.labels.collector_resources import Collecting, Volume, secret
 from perch.adapters.labels.judge_resources import Judging, deployment
 from perch.collector import __main__ as collector
 from perch.judge import __main__ as judge
+from restricted_pods import assert_restricted
 
 COLLECTING = Collecting("ads", "shop", "perch-serving:1", 1800.0, Volume("2Gi", None), ("registry-key",))
 JUDGING = Judging("perch-training:1", "ad-clicks", "http://mlflow:5000")
@@ -17,16 +18,7 @@ def runs():
 
 
 def test_a_pod_fits_the_restricted_standard(runs):
-    pod = runs["template"]["spec"]
-    assert pod["securityContext"]["runAsNonRoot"]
-    assert pod["securityContext"]["runAsUser"] > 0
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert pod["automountServiceAccountToken"] is False
-    (container,) = pod["containers"]
-    assert container["securityContext"]["allowPrivilegeEscalation"] is False
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert set(container["resources"]) == {"requests", "limits"}
+    assert_restricted(runs["template"]["spec"])
 
 
 def test_it_is_run_with_what_the_judge_takes_and_sees_one_token_only(runs):

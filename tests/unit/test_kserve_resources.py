@@ -6,6 +6,7 @@ import pytest
 
 from perch.adapters.fleet.kserve_resources import Serving, inference_service, version_service
 from perch.adapters.registry.port import ModelVersion
+from restricted_pods import assert_restricted
 
 DIGEST = "a" * 64
 VERSION = ModelVersion("ad-clicks", 3, DIGEST, "lightgbm", (0,), {}, {}, frozenset(), None)
@@ -32,14 +33,7 @@ def containers(predictor):
 
 
 def test_a_pod_fits_the_restricted_standard(predictor):
-    assert predictor["securityContext"]["runAsNonRoot"]
-    assert predictor["securityContext"]["runAsUser"] > 0
-    assert predictor["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert predictor["automountServiceAccountToken"] is False
-    for container in containers(predictor):
-        locked = container["securityContext"]
-        assert (locked["allowPrivilegeEscalation"], locked["readOnlyRootFilesystem"]) == (False, True)
-        assert locked["capabilities"] == {"drop": ["ALL"]}
+    assert_restricted(predictor)
 
 
 def test_resources_are_always_set(predictor):

@@ -7,22 +7,17 @@ from errno import ENOSPC
 import pytest
 
 from core_market import Version
-from perch.adapters.registry.memory import MemoryRegistry
-from perch.adapters.registry.port import Role
 from perch.core.types import Action, Arm, Phase
 from perch.errors import RolloutError
 from perch.rollout.backtest import backtest
 from perch.rollout.ledger import SCHEMA, Ledger, entries, read, read_ends
 from perch.rollout.story import story
-from service_world import FAST, World, register
+from service_world import FAST, World, registered
 
 
 @pytest.fixture
 def world(tmp_path):
-    registry = MemoryRegistry()
-    for number in (1, 2):
-        register(registry, tmp_path, number)
-    registry.assign("ad-clicks", Role.BASELINE, 1)
+    registry = registered(tmp_path, 1, 2)
     with World(registry, tmp_path / "service") as world:
         yield world
 

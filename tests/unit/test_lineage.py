@@ -14,7 +14,7 @@ from perch.errors import RegistryError
 from perch.rollout import running as running_module
 from perch.rollout.history import history
 from perch.rollout.lineage import lineage
-from service_world import FAST, World, register
+from service_world import FAST, World, registered
 
 GATES = {
     "findings": [
@@ -82,10 +82,7 @@ def test_what_cannot_be_read_is_named(name, value):
 def world(tmp_path, monkeypatch):
     """A place where version 2 came home, then was promoted, and then version 3 came home."""
     monkeypatch.setattr(running_module, "_DRAIN_S", 0.0)
-    registry = MemoryRegistry()
-    for number in (1, 2, 3):
-        register(registry, tmp_path, number)
-    registry.assign("ad-clicks", Role.BASELINE, 1)
+    registry = registered(tmp_path, 1, 2, 3)
     monkeypatch.setattr(on_machine, "open_registry", lambda folder: registry)
     with World(registry, tmp_path / ".perch") as world:
         for version, rate in ((2, 0.3), (2, 0.0), (3, 0.3)):

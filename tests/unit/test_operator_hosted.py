@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 
 from core_market import Version
-from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
 from perch.adapters.traffic.gateway import SETTLING_S
 from perch.core.types import Action, Phase
@@ -16,7 +15,7 @@ from perch.operator.hosted import Hosted
 from perch.operator.wish import Wish, policy_of
 from perch.rollout import running as running_module
 from perch.settings import ModelService, Spec
-from service_world import FAST, World, register
+from service_world import FAST, World, register, registered
 
 
 class Board:
@@ -46,10 +45,7 @@ class Cluster:
     """A world whose service follows an object."""
 
     def __init__(self, folder):
-        registry = MemoryRegistry()
-        for number in (1, 2, 3):
-            register(registry, folder, number)
-        registry.assign("ad-clicks", Role.BASELINE, 1)
+        registry = registered(folder, 1, 2, 3)
         registry.assign("ad-clicks", Role.CHAMPION, 1)
         self.world = World(registry, folder / "state")
         self.board, self.told = Board(lambda: self.world.service), []

@@ -4,22 +4,17 @@ import json
 
 import pytest
 
-from perch.adapters.registry.memory import MemoryRegistry
-from perch.adapters.registry.port import Role
 from perch.core.freshness_types import State
 from perch.core.policy import FreshnessPolicy
 from perch.freshness.remembered import Remembered
 from perch.local import scraped
 from perch.rollout.meters import Meters
-from service_world import World, register
+from service_world import World, registered
 
 
 @pytest.fixture
 def world(tmp_path):
-    registry = MemoryRegistry()
-    for number in (1, 2):
-        register(registry, tmp_path, number)
-    registry.assign("ad-clicks", Role.BASELINE, 1)
+    registry = registered(tmp_path, 1, 2)
     with World(registry, tmp_path / "service") as world:
         world.tick()
         yield world

@@ -18,7 +18,7 @@ from perch.rollout import settling as settling_module
 from perch.rollout.backtest import backtest
 from perch.rollout.ledger import Ledger, entries, read
 from perch.rollout.story import story
-from service_world import FAST, World, register
+from service_world import FAST, World, registered
 
 BAD = Version(error_rate=0.3)
 
@@ -30,11 +30,7 @@ def _no_drain(monkeypatch):
 
 @pytest.fixture
 def registry(tmp_path):
-    registry = MemoryRegistry()
-    for number in (1, 2, 3):
-        register(registry, tmp_path, number)
-    registry.assign("ad-clicks", Role.BASELINE, 1)
-    return registry
+    return registered(tmp_path, 1, 2, 3)
 
 
 @pytest.fixture

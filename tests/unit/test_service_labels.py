@@ -6,8 +6,6 @@ from dataclasses import replace
 import pytest
 
 from core_market import GRID, Version
-from perch.adapters.registry.memory import MemoryRegistry
-from perch.adapters.registry.port import Role
 from perch.core.paired import spread
 from perch.core.policy import Labels
 from perch.core.types import Action, Arm, Cohort, Counts, Judgement, Outcomes
@@ -17,7 +15,7 @@ from perch.rollout import service as service_module
 from perch.rollout.backtest import backtest
 from perch.rollout.ledger import entries, read
 from perch.settings.schema import Events
-from service_world import FAST, World, register
+from service_world import FAST, World, registered
 
 WATCHED = replace(FAST, labels=Labels.WATCHED, shadow_s=30)
 WORSE = Outcomes(paired=spread([2.0] * 10))
@@ -32,11 +30,7 @@ def _no_drain(monkeypatch):
 
 @pytest.fixture
 def registry(tmp_path):
-    registry = MemoryRegistry()
-    for number in (1, 2):
-        register(registry, tmp_path, number, log_loss=0.1)
-    registry.assign("ad-clicks", Role.BASELINE, 1)
-    return registry
+    return registered(tmp_path, 1, 2, log_loss=0.1)
 
 
 @pytest.fixture
@@ -220,10 +214,7 @@ def test_nobody_asks_for_judgements_that_the_policy_does_not_count_on(judged_wor
     ],
 )
 def test_the_ledger_notes_what_labels_cannot_tell(tmp_path, collects, policy, log_loss, untested):
-    registry = MemoryRegistry()
-    for number in (1, 2):
-        register(registry, tmp_path, number, **({"log_loss": log_loss} if log_loss else {}))
-    registry.assign("ad-clicks", Role.BASELINE, 1)
+    registry = registered(tmp_path, 1, 2, **({"log_loss": log_loss} if log_loss else {}))
     with World(registry, tmp_path / "service") as world:
         if not collects:
             world.labels = None

@@ -1,7 +1,6 @@
 """Runs the collector of one service: `python -m perch.collector`."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
@@ -10,7 +9,7 @@ from sqlalchemy.exc import ArgumentError
 from perch import asgi
 from perch.adapters.events.store import EventStore
 from perch.collector.app import Collector
-from perch.errors import PerchError, UsageError
+from perch.errors import UsageError, told_in_a_sentence
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -85,8 +84,5 @@ def _check_no_password(store: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with told_in_a_sentence():
         main()
-    except PerchError as problem:
-        print(problem, file=sys.stderr)  # noqa: T201 - the command's only output
-        sys.exit(problem.exit_code)

@@ -7,7 +7,6 @@ is killed, or runs twice, changes nothing but the time.
 import argparse
 import logging
 import os
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ import msgspec
 
 from perch import asgi
 from perch.adapters.registry.mlflow import MlflowRegistry
-from perch.errors import PerchError, UsageError
+from perch.errors import PerchError, UsageError, told_in_a_sentence
 from perch.signals.judging import STRETCH_S, Judged, Window
 
 if TYPE_CHECKING:
@@ -119,8 +118,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
+    with told_in_a_sentence():
         main()
-    except PerchError as problem:
-        print(problem, file=sys.stderr)  # noqa: T201 - the command's only output
-        sys.exit(problem.exit_code)

@@ -1,12 +1,11 @@
 """Serves one version of one model: `python -m perch.serving --package DIR --digest SHA256 --model NAME ...`."""
 
 import argparse
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 
 from perch import asgi
-from perch.errors import ModelError, PerchError, PlatformError, UsageError
+from perch.errors import ModelError, PlatformError, UsageError, told_in_a_sentence
 from perch.serving.app import Application
 from perch.serving.bento import bento_app
 from perch.serving.context import Context
@@ -19,6 +18,8 @@ from perch.serving.question import Identity
 from perch.serving.scoring import Score, check, score_with
 from perch.serving.sketches import Sketcher
 from perch.signals import names
+from perch.workload.attribution import Attributor
+from perch.workload.model import Additive
 from perch.workload.package import load_package, read_manifest
 from perch.workload.schema import Schema
 
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     profile = read_manifest(options.package, options.digest).profile
     score = score_with(scorer, None if profile is None else Sketcher(profile, scorer.transform))
     _try_out(score, scorer.schema)
+    attributor = Attributor(scorer) if isinstance(scorer.estimator, Additive) else None
     identity = Identity(options.model, options.version)
     grid = names.grid(options.slo_latency_ms)
     meters = Meters(identity, grid, scorer.schema, profile=profile, mirror_port=options.mirror_port)
@@ -58,6 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
         switch,
         fault_token=fault_token,
         rest=bento_app(scorer.schema, score),
+        attributor=attributor,
     )
     name = f"The server of {identity.model} version {identity.version}"
     ports = [options.port] if options.mirror_port is None else [options.port, options.mirror_port]
@@ -119,8 +122,5 @@ def _ignore(_: object) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with told_in_a_sentence():
         main()
-    except PerchError as problem:
-        print(problem, file=sys.stderr)  # noqa: T201 - the command's only output
-        sys.exit(problem.exit_code)

@@ -5,7 +5,6 @@ API by itself, because the serving image has no MLflow.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from perch.errors import PerchError, PlatformError, RegistryError, UsageError
+from perch.errors import PlatformError, RegistryError, UsageError, told_in_a_sentence
 from perch.workload.model import estimator
 from perch.workload.package import FEATURES, MANIFEST, ensure_package, read_manifest
 
@@ -168,8 +167,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
+    with told_in_a_sentence():
         main()
-    except PerchError as problem:
-        print(problem, file=sys.stderr)  # noqa: T201 - the command's only output
-        sys.exit(problem.exit_code)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from perch.errors import PerchError, UsageError
+from perch.errors import UsageError, told_in_a_sentence
 from perch.workload.latency import LatencyProof, to_json
 from perch.workload.package import package_digest
 
@@ -211,8 +211,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
+    with told_in_a_sentence():
         main()
-    except PerchError as problem:
-        print(problem, file=sys.stderr)  # noqa: T201 - the command's only output
-        sys.exit(problem.exit_code)
