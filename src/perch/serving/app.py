@@ -9,12 +9,14 @@ from perch import asgi
 from perch.asgi import App, Headers, Receive, Refusal, Scope, Send
 from perch.serving import inference
 from perch.serving.columns import Inputs
+from perch.serving.explain import Explain
 from perch.serving.faults import Faults, FaultSwitch
 from perch.serving.meters import Meters
 from perch.serving.predictor import Predictor
 from perch.serving.question import Answer, Identity, Parse, Question
 from perch.serving.rows import Predict, Rank, decode
 from perch.signals import exposition, names
+from perch.workload.attribution import Attributor
 from perch.workload.schema import Schema
 
 _FAULTS_LIMIT_BYTES = 10_000
@@ -35,6 +37,7 @@ class Application:
         *,
         fault_token: str | None,
         rest: App,
+        attributor: Attributor | None = None,
     ) -> None:
         """Put the application together.
 
@@ -46,6 +49,7 @@ class Application:
             switch: What `/faults` switches.
             fault_token: The bearer token that may switch faults; `None` refuses it to everybody.
             rest: Answers the other routes, and follows the server's life.
+            attributor: Says what inputs add to a score; `None`: the model cannot tell.
         """
         inputs = Inputs(schema)
         self._identity = identity
@@ -54,6 +58,7 @@ class Application:
         self._switch = switch
         self._fault_token = fault_token
         self._rest = rest
+        self._explain = Explain(identity, inputs, switch, attributor)
         self._questions = _questions(inputs, identity)
         self._pages = _pages(inputs, identity)
 
@@ -69,7 +74,8 @@ class Application:
 
     async def _seldom(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """The routes that do not have to be quick."""
-        if scope["method"] == "POST" and path.startswith(("/v1/", "/v2/")) and path not in self._pages:
+        known = path in self._pages or path in self._explain.paths
+        if scope["method"] == "POST" and path.startswith(("/v1/", "/v2/")) and not known:
             return await self._predictor(self._unknown(path), scope, receive, send)
         try:
             page = await self._page(path, scope, receive)
@@ -77,7 +83,7 @@ class Application:
             return await asgi.reply(send, refusal.status, msgspec.json.encode({"error": str(refusal)}))
         if page is None:
             return await self._rest(scope, receive, send)
-        return await asgi.reply(send, HTTPStatus.OK, page.body, page.content_type)
+        return await asgi.reply(send, HTTPStatus.OK, page.body, page.content_type, page.headers)
 
     async def _page(self, path: str, scope: Scope, receive: Receive) -> Answer | None:
         method: str = scope["method"]
@@ -89,8 +95,11 @@ class Application:
             if method == "PUT":
                 await self._set_faults(dict(scope["headers"]), receive)
             return Answer(msgspec.json.encode(self._switch.faults))
-        if path in self._questions or (path in self._pages and method not in {"GET", "HEAD"}):
-            wanted = "POST" if path in self._questions else "GET"
+        if path in self._explain.paths and method == "POST":
+            return await self._explain(path, dict(scope["headers"]), receive)
+        takes_post = path in self._questions or path in self._explain.paths
+        if takes_post or (path in self._pages and method not in {"GET", "HEAD"}):
+            wanted = "POST" if takes_post else "GET"
             raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"{path} takes {wanted} requests.")
         if path in self._pages:
             return Answer(self._pages[path])

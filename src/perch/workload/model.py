@@ -8,6 +8,7 @@ Each kind of estimator is a module of `perch.workload.estimators`, so that servi
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from math import log
 from pkgutil import iter_modules
 from typing import ClassVar, Protocol, Self, cast, runtime_checkable
 
@@ -67,6 +68,22 @@ class Learner(Protocol):
         ...
 
 
+@runtime_checkable
+class Additive(Protocol):
+    """An estimator that can say what each feature adds to its log-odds."""
+
+    def contributions(self, values: Floats) -> Floats:
+        """What each feature adds, in log-odds on the scale of the training sample, and the base in one more column.
+
+        Args:
+            values: Shape (rows, features).
+
+        Returns:
+            Shape (rows, features + 1). A row's sum is the log-odds that `predict` gives it.
+        """
+        ...
+
+
 def kinds() -> list[str]:
     """Every kind of model there is, in the order of the alphabet: the modules of `perch.workload.estimators`."""
     return sorted(module.name for module in iter_modules(estimators.__path__))
@@ -107,3 +124,19 @@ class Scorer:
         """Calibrated probability of a click for each row of the transform's matrix."""
         sampled = self.estimator.predict(values)
         return sampled / (sampled + (1 - sampled) / self.keep_rate)
+
+    def contributions(self, values: Floats) -> Floats:
+        """What each feature adds to the log-odds of the calibrated probability, and the base in one more column.
+
+        That training kept only a share of the non-clicks moves all log-odds alike, so it belongs to the base.
+
+        Raises:
+            ModelError: The estimator cannot tell.
+        """
+        if not isinstance(self.estimator, Additive):
+            raise ModelError(
+                f"a model of kind {self.estimator.kind} does not say what its features add: give it `contributions`"
+            )
+        parts = self.estimator.contributions(values)
+        parts[:, -1] += log(self.keep_rate)
+        return parts

@@ -59,6 +59,10 @@ class Model:
         """Probability of a click for each row, on the scale of the training sample."""
         return np.asarray(self._booster.predict(values, num_threads=1))
 
+    def contributions(self, values: Floats) -> Floats:
+        """See `Additive`: TreeSHAP (Lundberg et al., *From local explanations to global understanding*, 2020)."""
+        return np.asarray(self._booster.predict(values, pred_contrib=True, num_threads=1))
+
     def to_bytes(self) -> bytes:
         """LightGBM's own text format."""
         text: str = self._booster.model_to_string()

@@ -91,6 +91,17 @@ class Model:
         """Probability of a click for each row, on the scale of the training sample."""
         return np.asarray(1 / (1 + np.exp(-(values @ self._weights + self._intercept))))
 
+    def contributions(self, values: Floats) -> Floats:
+        """See `Additive`: each feature counts from its mean in training, each row weighed by what it taught."""
+        parts = (values - self._means) * self._weights
+        return np.column_stack([parts, np.full(len(values), self._intercept + self._means @ self._weights)])
+
+    @property
+    def _means(self) -> Floats:
+        """The curvature's last row says them; of an earlier Perch's model, which kept none, 0."""
+        precision = getattr(self._regression, "precision_", None)
+        return np.zeros(len(self._weights)) if precision is None else precision[-1, :-1] / precision[-1, -1]
+
     def to_bytes(self) -> bytes:
         """A skops file with everything taken out that differs between two equal models."""
         return _reproducible(skops.io.dumps(self._regression))

@@ -52,6 +52,11 @@ class Model:
         filled = np.where(np.isnan(values), self._fill, values)
         return np.asarray(1 / (1 + np.exp(-(filled @ self._weights + self._intercept))))
 
+    def contributions(self, values: Floats) -> Floats:
+        """See `Additive`: each feature counts from its mean, so one that is missing adds nothing."""
+        parts = np.where(np.isnan(values), 0.0, values - self._fill) * self._weights
+        return np.column_stack([parts, np.full(len(values), self._intercept + self._fill @ self._weights)])
+
     def to_bytes(self) -> bytes:
         """The weights as JSON, every number to the last bit."""
         content = {"weights": self._weights.tolist(), "fill": self._fill.tolist(), "intercept": self._intercept}
