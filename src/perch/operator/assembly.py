@@ -37,7 +37,6 @@ from perch.operator.lease import Lease
 from perch.operator.store import StatusStore
 from perch.rollout.meters import Meters
 from perch.rollout.service import Ports, Service
-from perch.rollout.standing import Standing
 from perch.settings import ModelService
 
 ALERTS_PORT = 8083
@@ -135,35 +134,58 @@ class Operator:
         return Parts(self, declaration, namespace, owner)
 
 
-class Parts:
-    """The ports of one service in a cluster, and the service over them."""
+@dataclass(frozen=True, slots=True)
+class _Clients:
+    """Makes what acts for one service in the cluster. All of it writes only while the operator holds the lease."""
 
-    def __init__(self, operator: Operator, declaration: ModelService, namespace: str, owner: Manifest) -> None:
-        options, spec, name = operator.options, declaration.spec, declaration.name
-        self._seen, self._key = operator.seen(namespace), (namespace, name)
-        self._check_allowed = partial(check_allowed, spec.cluster, options.allowed)
-        route = Route(name, namespace, spec.cluster.gateway, hostname_of(declaration, namespace))
-        self._labels: ClusterLabels | None = None
-        judging = None
-        if options.judge_image and spec.policy.external_judge:
-            judging = Judging(options.judge_image, spec.model, options.registry_url)
-        if options.outcomes is not None:
-            collecting = Collecting(
+    operator: Operator
+    declaration: ModelService
+    namespace: str
+    owner: Manifest
+
+    def route(self) -> Route:
+        cluster = self.declaration.spec.cluster
+        hostname = hostname_of(self.declaration, self.namespace)
+        return Route(self.declaration.name, self.namespace, cluster.gateway, hostname)
+
+    def router(self) -> GatewayRouter:
+        return GatewayRouter(self.operator.blocking, self.route(), owner=self.owner, may_write=self._may_write)
+
+    def labels(self) -> ClusterLabels | None:
+        """`None`: nobody collects outcomes."""
+        options, spec, name = self.operator.options, self.declaration.spec, self.declaration.name
+        if options.outcomes is None:
+            return None
+        return ClusterLabels(
+            self.operator.client,
+            Collecting(
                 name,
-                namespace,
+                self.namespace,
                 options.image,
                 spec.attribution_window_s,
                 options.outcomes,
                 options.pull_secrets,
                 spec.events,
-            )
-            token, may_write = labels_token(options.ledgers, namespace, name), operator.lease.check
-            self._labels = ClusterLabels(
-                operator.client, collecting, route, token, judging=judging, owner=owner, may_write=may_write
-            )
+            ),
+            self.route(),
+            labels_token(options.ledgers, self.namespace, name),
+            judging=self.judging(),
+            owner=self.owner,
+            may_write=self._may_write,
+        )
+
+    def judging(self) -> Judging | None:
+        """`None`: there is no judge, or none is wanted."""
+        options, spec = self.operator.options, self.declaration.spec
+        if not (options.judge_image and spec.policy.external_judge):
+            return None
+        return Judging(options.judge_image, spec.model, options.registry_url)
+
+    def fleet(self, seen: Seen, collector_url: str | None) -> KServeFleet:
+        options, spec = self.operator.options, self.declaration.spec
         serving = Serving(
-            service=name,
-            namespace=namespace,
+            service=self.declaration.name,
+            namespace=self.namespace,
             model=spec.model,
             image=options.image,
             registry_url=options.registry_url,
@@ -172,58 +194,67 @@ class Parts:
             cpu=spec.cluster.cpu,
             memory=spec.cluster.memory,
             token_secret=options.token_secret,
-            collector_url=self._labels.collector_url if self._labels else None,
+            collector_url=collector_url,
             events=spec.events,
             pull_secrets=options.pull_secrets,
         )
-        share = spec.policy.baseline_share
-
-        def weights(standing: Standing) -> Weights:
-            return standing.weights(share)
-
-        self._fleet = KServeFleet(
-            operator.client,
+        return KServeFleet(
+            self.operator.client,
             serving,
-            operator.registry,
-            seen=self._seen,
-            owner=owner,
-            may_write=operator.lease.check,
+            self.operator.registry,
+            seen=seen,
+            owner=self.owner,
+            may_write=self._may_write,
         )
-        self._metrics = ScrapeSource(self._fleet.sources)
-        self.store = StatusStore(
-            operator.client,
-            name,
-            namespace,
-            operator=options.namespace,
-            may_write=operator.lease.check,
-            weights=weights,
+
+    def store(self) -> StatusStore:
+        share = self.declaration.spec.policy.baseline_share
+        return StatusStore(
+            self.operator.client,
+            self.declaration.name,
+            self.namespace,
+            operator=self.operator.options.namespace,
+            may_write=self._may_write,
+            weights=lambda standing: standing.weights(share),
         )
-        self._router = GatewayRouter(operator.blocking, route, owner=owner, may_write=operator.lease.check)
-        ports = Ports(
-            operator.registry,
-            self._fleet,
-            self._router,
-            self._metrics,
-            self.store,
-            self._labels,
-            has_judge=judging is not None,
+
+    def trainings(self) -> ArgoTrainings:
+        return ArgoTrainings(
+            self.operator.client,
+            self.declaration.name,
+            self.namespace,
+            memory=self.declaration.spec.training.pod_memory,
+            owner=self.owner,
+            may_write=self._may_write,
         )
+
+    @property
+    def _may_write(self) -> Callable[[], None]:
+        return self.operator.lease.check
+
+
+class Parts:
+    """The ports of one service in a cluster, and the service over them."""
+
+    def __init__(self, operator: Operator, declaration: ModelService, namespace: str, owner: Manifest) -> None:
+        name, registry = declaration.name, operator.registry
+        clients = _Clients(operator, declaration, namespace, owner)
+        self._seen, self._key = operator.seen(namespace), (namespace, name)
+        self._check_allowed = partial(check_allowed, declaration.spec.cluster, operator.options.allowed)
         self._say = say = operator.say_of(namespace, name)
-        self.service = Service(declaration, ports, options.ledgers / namespace / name, notify=say)
-        trainings = ArgoTrainings(
-            operator.client,
-            name,
-            namespace,
-            memory=declaration.spec.training.pod_memory,
-            owner=owner,
-            may_write=operator.lease.check,
-        )
-        remembered = StatusFreshness(self.store)
-        sources = Sources(self.service, trainings, operator.registry, self._metrics, remembered, self._labels)
+        self._labels = labels = clients.labels()
+        self._fleet = clients.fleet(self._seen, labels.collector_url if labels else None)
+        self._metrics = metrics = ScrapeSource(self._fleet.sources)
+        self._router = clients.router()
+        self.store = clients.store()
+        has_judge = clients.judging() is not None
+        ports = Ports(registry, self._fleet, self._router, metrics, self.store, labels, has_judge=has_judge)
+        self.service = Service(declaration, ports, operator.options.ledgers / namespace / name, notify=say)
+        sources = Sources(self.service, clients.trainings(), registry, metrics, StatusFreshness(self.store), labels)
         self.freshness = Watch(declaration, sources, time.time, say)
         self.drift = DriftWatch(
             self.service,
-            self._metrics,
+            metrics,
             StatusDrift(self.store),
             clock=time.time,
             notify=say,
