@@ -9,6 +9,8 @@ import pytest
 
 from perch.serving import explain
 from perch.serving.app import Application
+from perch.serving.attributing import Attributing
+from perch.serving.context import Context
 from perch.serving.faults import Faults, FaultSwitch, Skew
 from perch.serving.meters import Meters
 from perch.serving.predictor import Predictor
@@ -22,14 +24,22 @@ SLATE = {"context": {"site": "a", "age": 0.5}, "candidates": [{"price": 0.1, "ad
 
 
 class Process:
-    def __init__(self, *, can_tell=True):
+    def __init__(self, *, can_tell=True, features_share=0.0):
         scorer, identity = tiny_scorer(), Identity("ads", "3")
+        context = Context(scorer.schema, features=scorer.transform.names, features_share=features_share)
         self.meters = Meters(identity, names.grid(25), scorer.schema)
         self.switch, self.events = FaultSwitch(score_with(scorer), scorer.schema), []
         self.app = Application(
             identity,
             scorer.schema,
-            Predictor(identity, self.switch, self.meters, self.events.append),
+            Predictor(
+                identity,
+                self.switch,
+                self.meters,
+                self.events.append,
+                context,
+                attributing=Attributing(Attributor(scorer)),
+            ),
             self.meters,
             self.switch,
             fault_token=None,
@@ -122,6 +132,32 @@ def test_other_methods_and_models_are_refused():
     process = Process()
     assert process.send(method="GET").status_code == 405
     assert process.send("/v1/models/other:explain").status_code == 404
+
+
+def test_the_event_of_a_sampled_request_tells_what_inputs_added_to_the_score_that_was_shown():
+    process = Process(features_share=1.0)
+    order = process.send("/rank").json()["order"]
+    (event,) = process.events
+    assert event.shown == order[0]
+    explained = process.send().json()["explanations"][event.shown]
+    assert event.attributions == pytest.approx(explained["inputs"], abs=1e-6)
+
+
+def test_other_requests_and_copies_are_not_attributed():
+    process = Process()
+    process.send("/rank")
+    copied = Process(features_share=1.0)
+    copied.send("/rank", json=SLATE, headers={"x-perch-arm": "canary", "host": "ads-shadow"})
+    assert [process.events[0].attributions, copied.events[0].attributions] == [None, None]
+    assert copied.events[0].arm == "shadow"
+
+
+def test_a_model_that_scores_but_cannot_be_attributed_answers_all_the_same(monkeypatch, caplog):
+    monkeypatch.setattr(Attributor, "features_of", lambda self, values: 1 / 0)
+    process = Process(features_share=1.0)
+    assert process.send("/rank").status_code == 200
+    assert process.events[0].attributions is None
+    assert "division by zero" in caplog.text
 
 
 def test_few_wait_at_a_time(monkeypatch):

@@ -65,6 +65,7 @@ def test_only_the_paths_of_predictions_lead_to_the_pods():
         ("Exact", "/rank"),
         ("PathPrefix", "/v1"),
         ("PathPrefix", "/v2"),
+        ("Exact", "/explain"),
     ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from perch import asgi
 from perch.errors import ModelError, PlatformError, UsageError, told_in_a_sentence
 from perch.serving.app import Application
+from perch.serving.attributing import Attributing
 from perch.serving.bento import bento_app
 from perch.serving.context import Context
 from perch.serving.emitter import Emitter
@@ -51,7 +52,10 @@ def main(arguments: list[str] | None = None) -> None:
         user_column=options.user_column,
         features_share=options.features_share,
     )
-    predictor = Predictor(identity, switch, meters, emitter.offer if emitter else _ignore, context)
+    attributing = None if attributor is None else Attributing(attributor)
+    predictor = Predictor(
+        identity, switch, meters, emitter.offer if emitter else _ignore, context, attributing=attributing
+    )
     app = Application(
         identity,
         scorer.schema,

@@ -8,7 +8,7 @@ slow nor refused when they are too many.
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
@@ -17,6 +17,7 @@ import msgspec
 from perch import asgi
 from perch.asgi import Disconnected, Headers, Receive, Refusal, Scope, Send
 from perch.errors import ModelError
+from perch.serving.attributing import Attributing
 from perch.serving.context import Context, Told
 from perch.serving.failures import FailureLog
 from perch.serving.faults import FaultSwitch, InjectedError
@@ -49,6 +50,8 @@ class Predictor:
         meters: Meters,
         offer: Callable[[Prediction], None],
         context: Context | None = None,
+        *,
+        attributing: Attributing | None = None,
     ) -> None:
         """Make a predictor.
 
@@ -58,12 +61,14 @@ class Predictor:
             meters: Where requests are counted.
             offer: Takes the event of each prediction, at once.
             context: What events tell beside the score; `None`: nothing.
+            attributing: Attributes the scores of which events tell the features; `None`: the model cannot tell.
         """
         self._identity = identity
         self._switch = switch
         self._meters = meters
         self._offer = offer
         self._context = context
+        self._attributing = attributing
         self._in_flight = 0
         self._thread = ThreadPoolExecutor(1, "model")
         self._failures = FailureLog()
@@ -100,10 +105,10 @@ class Predictor:
         check(probabilities, question.rows)
         answer = question.answer(request_id, probabilities)
         meter.scored(scores)
-        self._offer(self._event(request_id, meter.arm, question, scores, answer.shown))
+        self._offer(await self._event(request_id, meter.arm, question, scores, answer.shown))
         return answer
 
-    def _event(self, request_id: str, arm: str, question: Question, scores: Scores, shown: int) -> Prediction:
+    async def _event(self, request_id: str, arm: str, question: Question, scores: Scores, shown: int) -> Prediction:
         told = self._context.of(request_id, arm, question.columns, scores, shown) if self._context else _NOTHING
         return Prediction(
             request_id,
@@ -117,10 +122,21 @@ class Predictor:
             user=told.user,
             features=told.features,
             first=told.first,
+            attributions=None if told.served is None else await self._attributions(request_id, scores, shown),
             slices=told.slices,
             asked=told.asked,
             served=told.served,
         )
+
+    async def _attributions(self, request_id: str, scores: Scores, shown: int) -> Mapping[str, float] | None:
+        """What each input added to the score of the shown row. The answer does not fail with it."""
+        if self._attributing is None or scores.features is None:
+            return None
+        try:
+            return await self._attributing.row(scores.features, shown)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises, it has scored
+            self._failures.tell(request_id, error, explained=False)
+            return None
 
     def _judge(self, error: Exception, request_id: str) -> tuple[int, str, str]:
         """Status, outcome and sentence of a request that was not answered."""

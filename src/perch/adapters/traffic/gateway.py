@@ -33,8 +33,9 @@ SETTLING_S: Final = 10.0
 
 REQUEST_TIMEOUT: Final = "10s"
 
-_PATHS: Final = (("Exact", "/rank"), ("PathPrefix", "/v1"), ("PathPrefix", "/v2"))
-"""Of the three protocols. What tells of a pod, such as `/metrics`, or changes it is not for the Gateway's clients."""
+_PATHS: Final = (("Exact", "/rank"), ("PathPrefix", "/v1"), ("PathPrefix", "/v2"), ("Exact", "/explain"))
+"""Of the three protocols, and of explanations. What tells of a pod, such as `/metrics`, or changes it is not for the
+Gateway's clients."""
 
 _ORDERS_TO_ENVOY: Final = tuple(
     f"x-envoy-{order}"
