@@ -8,17 +8,17 @@ Two arms, no person, no labels: for benchmarks, and for estimates of what a poli
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from perch.core.arrays import ARMS, Fixed, Ints, Mask, Moving, nothing_fixed, nothing_moved
 from perch.core.bounds import upper_bounds
 from perch.core.engine import decide_events
 from perch.core.events import Record, Tally, Tick, event_count
 from perch.core.evidence import CLEARING, Comparable
-from perch.core.guard import AT_REST, grown
+from perch.core.guard import grown
 from perch.core.policy import Policy
 from perch.core.ramp import next_weight
 from perch.core.reference import Reference
@@ -40,10 +40,6 @@ from perch.core.weighing import (
 )
 from perch.errors import RolloutError
 
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
-
-_ARMS = (Arm.CANARY, Arm.STABLE)
 _CANARY, _STABLE = range(2)
 _FINISHED, _ANSWERED, _SCORED, _FAILED = range(4)
 _EXPOSED = slice(_FINISHED, _FAILED)
@@ -66,55 +62,6 @@ class Histograms(Protocol):
     @property
     def scores(self) -> Ints:
         """Requests by score bin of the grid, shape (R, bins)."""
-
-
-@dataclass(slots=True)
-class _Moving:
-    """What moves in every tick, by rollout: the fields of `State` of the same names, and those of its parts."""
-
-    seen_s: Floats
-    now_s: Floats
-    data_s: Floats
-    watched_s: Floats
-    since_s: Floats
-    spent: Floats
-    spent_s: Floats
-    waiting: Ints  # (R, arms, columns): finished, answered, scored, and the hits of each event
-    seen: Ints
-    matched: Floats  # (R, 2)
-    wealth: Floats  # (R, bets)
-    ratios: Floats  # (R, ratios)
-    idle: Floats
-    split: Floats  # (R, 3): canary, stable, expected
-    detectors: Floats  # (R, events x ratios)
-
-    def take(self, rows: Ints | Mask) -> "_Moving":
-        return _Moving(*(getattr(self, field.name)[rows] for field in fields(self)))
-
-    def put(self, rows: Ints, values: "_Moving") -> None:
-        for field in fields(self):
-            getattr(self, field.name)[rows] = getattr(values, field.name)
-
-
-@dataclass(slots=True)
-class _Fixed:
-    """What only a rule changes, by rollout."""
-
-    phase: Ints
-    share: Floats
-    settled_s: Floats
-    weight: Floats
-    weights_since_s: Floats
-    tolerated: Floats  # (R, 2)
-    incident_until_s: Floats
-    sharpens_at: Floats  # requests seen in the canary
-    phase_since_s: Floats
-    before_stage: Ints  # (R, arms, columns)
-    matched_before: Floats  # (R, 2)
-    before_weights: Floats  # requests of both arms
-
-    def take(self, rows: Ints | Mask) -> "_Fixed":
-        return _Fixed(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 _BEFORE_PROMOTION = (Phase.SHADOW, Phase.RAMP)
@@ -140,8 +87,8 @@ class Many:
         self._family = family(Pair.CANARY_STABLE, Phase.RAMP, self._reference, policy)
         self._tick = max(state.tick for state in states)
         self._columns = _FAILED + event_count(self._reference)
-        self._moving = _nothing_moved(len(states), self._columns, len(self._family.about))
-        self._fixed = _nothing_fixed(len(states), self._columns)
+        self._moving = nothing_moved(len(states), self._columns, len(self._family.about))
+        self._fixed = nothing_fixed(len(states), self._columns)
         for i, state in enumerate(states):
             self._load(i, state)
 
@@ -199,7 +146,7 @@ class Many:
 
     def _ask(self, i: int, tick: Ints, now_s: float) -> Decision:
         """Let the engine itself decide one rollout's tick."""
-        arms = {arm: _tally(tick[k]) for k, arm in enumerate(_ARMS)}
+        arms = {arm: _tally(tick[k]) for k, arm in enumerate(ARMS)}
         before = self.state(i)._replace(tick=self._tick - 1)
         after, decision = decide_events(before, Tick(self._tick, now_s, arms), self._policy)
         self._load(i, after)
@@ -213,7 +160,7 @@ class Many:
         for name in ("seen_s", "now_s", "data_s", "watched_s", "spent", "spent_s"):
             getattr(moving, name)[i] = getattr(state, name)
         moving.since_s[i] = state.batch.since_s
-        for k, arm in enumerate(_ARMS):
+        for k, arm in enumerate(ARMS):
             moving.waiting[i, k] = _numbers(state.batch.arms.get(arm), self._columns)
             moving.seen[i, k] = _numbers(state.seen.arms.get(arm), self._columns)
         moving.matched[i] = state.seen.matched
@@ -224,10 +171,10 @@ class Many:
         fixed.phase[i], fixed.share[i] = _PHASES.index(state.phase), split_share(state)
         fixed.settled_s[i], fixed.weight[i] = settled_s(state, self._policy), state.weights.canary
         fixed.weights_since_s[i], fixed.phase_since_s[i] = state.weights_since_s, state.phase_since_s
-        for k, arm in enumerate(_ARMS):
+        for k, arm in enumerate(ARMS):
             fixed.before_stage[i, k] = _numbers(state.before_stage.arms.get(arm), self._columns)
         fixed.matched_before[i] = state.before_stage.matched
-        fixed.before_weights[i] = sum(state.before_weights.arm(arm, self._reference).finished for arm in _ARMS)
+        fixed.before_weights[i] = sum(state.before_weights.arm(arm, self._reference).finished for arm in ARMS)
         if state.guard:
             moving.detectors[i] = state.guard.detectors
             fixed.tolerated[i] = state.guard.tolerated(state.now_s)
@@ -235,7 +182,7 @@ class Many:
             before = state.before_stage.arm(Arm.CANARY, self._reference).finished
             fixed.sharpens_at[i] = before + 2 * state.guard.trials
 
-    def _advanced(self, old: _Moving, fixed: _Fixed, tick: Ints, now_s: float) -> tuple[_Moving, Mask]:
+    def _advanced(self, old: Moving, fixed: Fixed, tick: Ints, now_s: float) -> tuple[Moving, Mask]:
         """What `advance` does to a state, to all at once; and whether the counts were weighed."""
         present_s = old.now_s + np.clip(now_s - old.seen_s, 0.0, LONGEST_WAIT_S)
         waiting = old.waiting + tick
@@ -248,7 +195,7 @@ class Many:
         reserved = np.where(fixed.phase == _SHADOW, LIVE_MASS, 0.0)
         late = np.where(is_late, late_mass(1 - old.spent - reserved), 0.0)
         ratios, idle, split = self._split(old, fixed, waiting, waited_s, is_ready)
-        new = _Moving(
+        new = Moving(
             seen_s=np.full_like(old.seen_s, now_s),
             now_s=present_s,
             data_s=np.where(has_data, present_s, old.data_s),
@@ -267,7 +214,7 @@ class Many:
         )
         return new, is_ready
 
-    def _may_move(self, new: _Moving, fixed: _Fixed, is_ready: Mask) -> Mask:
+    def _may_move(self, new: Moving, fixed: Fixed, is_ready: Mask) -> Mask:
         """Where a rule may move: everywhere else all of them pass, whatever the engine's order."""
         policy, is_guard, is_shadow = self._policy, fixed.phase == _GUARD, fixed.phase == _SHADOW
         e_value = new.wealth[:, CLEARING:].sum(axis=1) + 1 - new.spent
@@ -290,7 +237,7 @@ class Many:
         lowers = ~is_guard & ~is_shadow & rested & (e_value > policy.freeze_e_value - _ALMOST)
         return np.asarray(convicts | misrouted | starved | go_on | lowers | alarms | sharpens | passes | by_hand)
 
-    def _may_raise(self, new: _Moving, fixed: _Fixed) -> Mask:
+    def _may_raise(self, new: Moving, fixed: Fixed) -> Mask:
         """Where the harm bound might allow a larger weight: `rules.raise_weight`, with a little to spare."""
         policy, stage = self._policy, new.seen - fixed.before_stage
         canary, stable = stage[:, _CANARY], stage[:, _STABLE]
@@ -314,7 +261,7 @@ class Many:
         scale = np.minimum(canary[:, _FINISHED] / np.maximum(stable[:, _FINISHED], 1), 1.0)
         return np.asarray(bad * scale[:, None], dtype=np.float64)
 
-    def _bet(self, old: _Moving, canary: Ints, stable: Ints, late: Floats, where: Mask) -> Floats:
+    def _bet(self, old: Moving, canary: Ints, stable: Ints, late: Floats, where: Mask) -> Floats:
         both = canary + stable
         share = canary[:, _EXPOSED] / np.maximum(both[:, _EXPOSED], 1)
         counted = Comparable(canary[:, _HITS].astype(np.float64), both[:, _HITS].astype(np.float64), share)
@@ -322,7 +269,7 @@ class Many:
         return np.where(where[:, None], wealth, old.wealth)
 
     def _split(
-        self, old: _Moving, fixed: _Fixed, waiting: Ints, waited_s: Floats, is_ready: Mask
+        self, old: Moving, fixed: Fixed, waiting: Ints, waited_s: Floats, is_ready: Mask
     ) -> tuple[Floats, Floats, Floats]:
         """What `SampleRatio.after` does."""
         applies = is_ready & (fixed.share > 0) & (old.since_s >= fixed.settled_s)
@@ -346,7 +293,7 @@ class Many:
             np.where(applies[:, None], split, old.split),
         )
 
-    def _guarded(self, old: _Moving, fixed: _Fixed, canary: Ints, waited_s: Floats, where: Mask) -> Floats:
+    def _guarded(self, old: Moving, fixed: Fixed, canary: Ints, waited_s: Floats, where: Mask) -> Floats:
         """What `Guard.watched` does."""
         if not where.any():
             return old.detectors
@@ -354,46 +301,6 @@ class Many:
         trials = canary[:, [_FINISHED, _ANSWERED]].astype(np.float64)
         after = grown(old.detectors, hits, trials, fixed.tolerated, waited_s[:, None])
         return np.where(where[:, None], after, old.detectors)
-
-
-def _nothing_moved(rollouts: int, columns: int, bets: int) -> _Moving:
-    seen_s, now_s, data_s, watched_s, since_s, spent, spent_s, idle = np.zeros((8, rollouts))
-    waiting, seen = np.zeros((2, rollouts, len(_ARMS), columns), np.int64)
-    return _Moving(
-        seen_s=seen_s,
-        now_s=now_s,
-        data_s=data_s,
-        watched_s=watched_s,
-        since_s=since_s,
-        spent=spent,
-        spent_s=spent_s,
-        waiting=waiting,
-        seen=seen,
-        matched=np.zeros((rollouts, 2)),
-        wealth=np.zeros((rollouts, bets)),
-        ratios=np.zeros((rollouts, len(RATIOS))),
-        idle=idle,
-        split=np.zeros((rollouts, 3)),
-        detectors=np.zeros((rollouts, len(AT_REST))),
-    )
-
-
-def _nothing_fixed(rollouts: int, columns: int) -> _Fixed:
-    share, settled_s, weight, changed_s, incident_s, sharpens_at, since_s, before_weights = np.zeros((8, rollouts))
-    return _Fixed(
-        phase=np.zeros(rollouts, np.int64),
-        share=share,
-        settled_s=settled_s,
-        weight=weight,
-        weights_since_s=changed_s,
-        tolerated=np.full((rollouts, 2), 0.5),
-        incident_until_s=incident_s,
-        sharpens_at=sharpens_at,
-        phase_since_s=since_s,
-        before_stage=np.zeros((rollouts, len(_ARMS), columns), np.int64),
-        matched_before=np.zeros((rollouts, 2)),
-        before_weights=before_weights,
-    )
 
 
 _RATIO_ROW, _PRIOR_ROW = np.array(RATIOS), np.array(PRIOR)
@@ -416,7 +323,7 @@ def _tally(row: Ints) -> Tally:
 
 
 def _tallies(rows: Ints) -> dict[Arm, Tally]:
-    return {arm: _tally(rows[k]) for k, arm in enumerate(_ARMS)}
+    return {arm: _tally(rows[k]) for k, arm in enumerate(ARMS)}
 
 
 def _numbers(tally: Tally | None, columns: int) -> list[int]:
