@@ -15,6 +15,8 @@ from tempfile import TemporaryDirectory
 import psycopg
 import pytest
 
+from perch.adapters.events.schema import ATTRIBUTES_ROLE
+
 QUICK = ("-c", "autovacuum=off", "-c", "fsync=off")
 """Of no use but in tests, where nothing has to last."""
 
@@ -78,6 +80,18 @@ def new_database(server_url: str) -> str:
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     return server_url.replace("/postgres?", f"/{name}?")
+
+
+def database_with_roles(server_url: str, user: str) -> str:
+    """URL of an empty database of a new user's, who may take the role of sensitive attributes."""
+    with psycopg.connect(server_url, autocommit=True) as admin:
+        if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [ATTRIBUTES_ROLE]).fetchone():
+            admin.execute(f"CREATE ROLE {ATTRIBUTES_ROLE} NOLOGIN")
+        admin.execute(f"CREATE ROLE {user} LOGIN NOINHERIT IN ROLE {ATTRIBUTES_ROLE}")
+    url = new_database(server_url)
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO {user}, {ATTRIBUTES_ROLE}")
+    return url.replace("perch@", f"{user}@")
 
 
 def sql(store, statement):

@@ -5,11 +5,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from event_stores import sql
+from event_stores import database_with_roles, sql
 from perch.adapters.events.parking import Parked
 from perch.adapters.events.people import Attribute
 from perch.adapters.events.reading import PAGE, Span
-from perch.adapters.events.schema import ATTRIBUTES_ROLE
 from perch.adapters.events.store import EventStore
 from perch.signals.events import Kept, Outcome, Prediction
 
@@ -111,13 +110,7 @@ def test_an_attribute_that_is_told_again_is_replaced(store):
 
 def test_in_postgresql_attributes_belong_to_a_role_of_their_own_where_there_is_one(postgresql_url):
     """The store's own user may take the role for a transaction, and reads nothing without it."""
-    with psycopg.connect(postgresql_url, autocommit=True) as admin:
-        admin.execute(f"CREATE ROLE {ATTRIBUTES_ROLE} NOLOGIN")
-        admin.execute(f"CREATE ROLE keeper LOGIN NOINHERIT IN ROLE {ATTRIBUTES_ROLE}")
-        admin.execute("CREATE DATABASE with_roles OWNER keeper")
-    url = postgresql_url.replace("/postgres?", "/with_roles?").replace("perch@", "keeper@")
-    with psycopg.connect(postgresql_url.replace("/postgres?", "/with_roles?"), autocommit=True) as admin:
-        admin.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO keeper, {ATTRIBUTES_ROLE}")
+    url = database_with_roles(postgresql_url, "keeper")
     with EventStore(url, 100.0) as store:
         store.keep_attributes([Attribute("u", "age", "30")])
         with psycopg.connect(url) as direct, pytest.raises(psycopg.errors.InsufficientPrivilege):

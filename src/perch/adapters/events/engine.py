@@ -7,6 +7,7 @@ has not ended and a new one has begun.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import log
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,6 +77,7 @@ def _prepare_sqlite(connection: Any, _: object) -> None:  # noqa: ANN401  a conn
     connection.isolation_level = None  # the driver begins no transactions; we do
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.create_function("ln", 1, log, deterministic=True)  # not every SQLite is built with its own
     connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
 
 

@@ -207,6 +207,7 @@ def bring_up_to_date(connection: Connection) -> None:
     metadata.create_all(connection)
     if not found:
         _give_attributes_away(connection)
+    _let_attributes_be_compared(connection)
     if found < VERSION:
         connection.execute(event_store.delete())
         connection.execute(insert(event_store), {"schema_version": VERSION})
@@ -282,6 +283,12 @@ def _give_attributes_away(connection: Connection) -> None:
     """In PostgreSQL the sensitive attributes belong to a role of their own, where there is one that we may take."""
     if connection.dialect.name == "postgresql" and connection.scalar(_MAY_TAKE, {"role": ATTRIBUTES_ROLE}):
         connection.exec_driver_sql(f"ALTER TABLE attributes OWNER TO {ATTRIBUTES_ROLE}")
+
+
+def _let_attributes_be_compared(connection: Connection) -> None:
+    """The role that the sensitive attributes belong to sums up by them what was served, and what became of that."""
+    if connection.dialect.name == "postgresql" and connection.scalar(_OWNS, {"role": ATTRIBUTES_ROLE}):
+        connection.exec_driver_sql(f"GRANT SELECT ON predictions, outcomes TO {ATTRIBUTES_ROLE}")
 
 
 def take_attributes_role(connection: Connection) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy import Connection, text
 from perch.adapters.events import schema
 from perch.adapters.events.earnings import add_earnings, earnings
 from perch.adapters.events.engine import StoreError, open_engine, scrub, transaction
+from perch.adapters.events.fairness import fairness
 from perch.adapters.events.inspections import inspections, keep_inspection, sample
 from perch.adapters.events.judgements import add_judgement, compared, judgements_since, window
 from perch.adapters.events.labels import arrivals
@@ -35,6 +36,7 @@ from perch.adapters.events.writing import OfRequests, add_up, advance, batches, 
 from perch.errors import PlatformError
 from perch.signals.earnings import Earning
 from perch.signals.events import CLICK, SHADOW, Forgotten, Kept, Outcome, Prediction
+from perch.signals.fairness import Fairness
 from perch.signals.inspection import Inspection, Sampled
 from perch.signals.judging import Judged, Window
 from perch.signals.labels import Arrivals, Comparison, Cursor
@@ -212,6 +214,11 @@ class EventStore:
         """What versions earned in stretches that began at a time or later: see `perch.signals.earnings`."""
         with transaction(self.engine) as connection:
             return earnings(connection, since_s)
+
+    def fairness_since(self, since_s: float) -> Fairness:
+        """How groups of people fared after a time: see `perch.signals.fairness`."""
+        with transaction(self.engine) as connection:
+            return fairness(connection, since_s, mature_s=self._clock() - self.window_s)
 
     def kept(self, span: Span) -> list[Kept]:
         """The first events of a span, with the outcomes that joined; none: there are no more."""
