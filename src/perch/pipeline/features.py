@@ -74,6 +74,18 @@ def spread(rows: int, sample: int) -> NDArray[np.intp]:
     return np.linspace(0, rows, sample, endpoint=False).astype(np.intp)
 
 
+def typical(prepared: Prepared, most: int) -> pd.DataFrame:
+    """The rows of the evaluation window, or as many of them that are evenly spread, in the order of time.
+
+    Of randomly shown ads only, where the log knows them: they are like the candidates that serving is asked about.
+    """
+    frame = prepared.evaluation
+    explored = prepared.schema.explored
+    if explored is not None and (frame[explored] == 1).any():
+        frame = frame[frame[explored] == 1]
+    return frame.iloc[spread(len(frame), min(len(frame), most))]
+
+
 def prepare(
     frame: pd.DataFrame,
     schema: Schema,

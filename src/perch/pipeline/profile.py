@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from perch.core.chance import limit
 from perch.core.divergence import binned, shares, stability_index
-from perch.pipeline.features import Prepared
+from perch.pipeline.attributions import attributions
+from perch.pipeline.features import Prepared, typical
 from perch.workload.features import Floats, Matrix, Transform
 from perch.workload.model import Scorer
 from perch.workload.profile import LEVELS, NO_LEVEL, SCORE, Column, Pair, Profile, column_bins, number_bins
@@ -36,11 +37,7 @@ def profile(scorer: Scorer, prepared: Prepared) -> Profile:
 
     Of more than 50,000 rows, as many that are evenly spread.
     """
-    frame = prepared.evaluation
-    explored = prepared.schema.explored
-    if explored is not None and (frame[explored] == 1).any():
-        frame = frame[frame[explored] == 1]
-    frame = frame.iloc[np.linspace(0, len(frame), min(len(frame), _ROWS), endpoint=False).astype(np.intp)]
+    frame = typical(prepared, _ROWS)
     transform = scorer.transform
     matrix = transform.transform_frame(frame)
     bare = [_number(name, matrix.values[:, i]) for i, name in enumerate(transform.columns.numeric)]
@@ -48,7 +45,7 @@ def profile(scorer: Scorer, prepared: Prepared) -> Profile:
     found = [column_bins(column, i, matrix, transform) for i, column in enumerate(bare)]
     columns = tuple(_counted(column, bins) for column, bins in zip(bare, found, strict=True))
     levels = [np.array(column.levels)[bins] for column, bins in zip(columns, found, strict=True)]
-    return Profile(columns, tuple(_pairs(levels)), _score(scorer, matrix))
+    return Profile(columns, tuple(_pairs(levels)), _score(scorer, matrix), attributions(scorer, matrix.values))
 
 
 def _number(name: str, values: Floats) -> Column:

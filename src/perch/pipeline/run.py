@@ -23,6 +23,7 @@ from perch.pipeline.learn import known_version, learn_rows, prepare_new
 from perch.pipeline.offer import offer, seat
 from perch.pipeline.profile import profile
 from perch.pipeline.record import Record
+from perch.pipeline.reference import reference
 from perch.pipeline.register import register
 from perch.pipeline.settings import PipelineSettings
 from perch.pipeline.source import Source
@@ -272,8 +273,9 @@ class _Run:
 
     def _packaged(self, scorer: Scorer, evaluation: Evaluation, prepared: Prepared) -> tuple[Path, str]:
         folder = self._workdir / "packages" / f"{scorer.estimator.kind}-{self._settings.seed}"
-        inputs = profile(scorer, prepared)
-        return folder, write_package(folder, scorer, score_histogram=evaluation.score_histogram, profile=inputs)
+        histogram, inputs = evaluation.score_histogram, profile(scorer, prepared)
+        rows = reference(prepared, self._settings)
+        return folder, write_package(folder, scorer, score_histogram=histogram, profile=inputs, reference=rows)
 
     def _register(
         self,

@@ -34,6 +34,9 @@ class PipelineSettings:
     """Memory that training may take, libraries included. A log that does not fit is read in parts, and models of kinds
     that hold what they learn from learn all clicks and as many other rows as there is room for. `None`: no bound."""
 
+    user_column: str | None = "user_id"
+    """Input that says who is shown an ad; a package tells nothing of its values."""
+
     features: FeatureSettings = field(default_factory=FeatureSettings)
     gates: GateSettings = field(default_factory=GateSettings)
     slo: Slo = field(default_factory=Slo)

@@ -28,6 +28,7 @@ def settings_of(service: ModelService) -> PipelineSettings:
         seed=spec.training.seed,
         memory_bytes=spec.training.memory_bytes,
         attribution_window_s=spec.attribution_window_s,
+        user_column=spec.events.user_column,
         gates=spec.training.gates,
         slo=spec.slo,
     )

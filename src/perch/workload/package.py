@@ -26,6 +26,12 @@ from perch.workload.schema import Schema
 
 MANIFEST = "manifest.json"
 FEATURES = "features.npz"
+REFERENCE = "reference.parquet"
+"""Rows of training to hold others against, where there are any; serving has no use for it, and does not fetch it."""
+
+OTHER = "(other)"
+"""In it, all values of a column that few rows have."""
+
 _FORMAT = 1
 
 
@@ -58,13 +64,19 @@ _MANIFESTS = TypeAdapter(Manifest)
 
 
 def write_package(
-    folder: Path, scorer: Scorer, *, score_histogram: tuple[int, ...], profile: Profile | None = None
+    folder: Path,
+    scorer: Scorer,
+    *,
+    score_histogram: tuple[int, ...],
+    profile: Profile | None = None,
+    reference: bytes | None = None,
 ) -> str:
     """Write a scorer as a package, in place of what `folder` holds, and return its digest.
 
     The package appears complete or not at all, also when others write it at the same time: the last one stays.
     """
     files = {scorer.estimator.file: scorer.estimator.to_bytes(), FEATURES: _table_bytes(scorer.transform)}
+    files |= {} if reference is None else {REFERENCE: reference}
     manifest = Manifest(
         format=_FORMAT,
         kind=scorer.estimator.kind,
@@ -177,7 +189,7 @@ def read_manifest(folder: Path, expected_digest: str | None = None) -> Manifest:
 
 
 def check_package(folder: Path, expected_digest: str | None = None) -> Manifest:
-    """Compare every file of a package with its manifest, and parse none. Raises `ModelError` as loading does."""
+    """Compare every file that serving needs with the manifest, and parse none. Raises `ModelError` as loading does."""
     manifest = read_manifest(folder, expected_digest)
     for name in (FEATURES, estimator(manifest.kind).file):
         _checked(folder, name, manifest)
@@ -208,6 +220,16 @@ def load_package(folder: Path, expected_digest: str | None = None) -> Scorer:
         estimator=kind.from_bytes(model),
         keep_rate=manifest.keep_rate,
     )
+
+
+def read_reference(folder: Path, expected_digest: str | None = None) -> bytes | None:
+    """The rows of training that a package carries, as Parquet, sha256 compared; `None` where it carries none.
+
+    Raises:
+        ModelError: They are missing or were changed, or the package is another one.
+    """
+    manifest = read_manifest(folder, expected_digest)
+    return _checked(folder, REFERENCE, manifest) if REFERENCE in manifest.files else None
 
 
 def _checked(folder: Path, name: str, manifest: Manifest) -> bytes:

@@ -8,6 +8,7 @@ from hera.workflows import Parameter
 from perch.pipeline.evaluate import evaluate
 from perch.pipeline.handover import read_prepared
 from perch.pipeline.profile import profile
+from perch.pipeline.reference import reference
 from perch.pipeline.train import fit
 from perch.workflows.given import service_of, settings_of
 from perch.workflows.step import incoming, scratch, step
@@ -25,4 +26,7 @@ def repeat(
     scorer = fit(rows, kind, settings)
     histogram = evaluate(scorer, rows, settings).score_histogram
     with scratch() as folder:
-        return write_package(folder / kind, scorer, score_histogram=histogram, profile=profile(scorer, rows))
+        inputs = profile(scorer, rows)
+        return write_package(
+            folder / kind, scorer, score_histogram=histogram, profile=inputs, reference=reference(rows, settings)
+        )

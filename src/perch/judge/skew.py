@@ -1,0 +1,94 @@
+"""Makes the features of served requests again, as training does, and compares them with those that serving made.
+
+Serving and training go by two paths: columns of a request there, a frame of the log here. They must give the same
+numbers, to the last bit. Where they do not, the model is asked something else than what it learnt, and no test of
+distributions need see it: prices in cents are a fine distribution, too.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from perch.signals.events import Row
+from perch.signals.inspection import FeatureMatch, Sampled
+from perch.workload.features import FeatureColumns, Floats, Transform
+
+
+class Example(NamedTuple):
+    """The first request of which a feature was served otherwise."""
+
+    feature: str
+    request_id: str
+    asked: Mapping[str, float | str | None]
+    """The inputs that the feature is made of; none of them says who the user is."""
+
+    served: float
+    made_again: float
+
+
+class Compared(NamedTuple):
+    """How the features of a sample compare."""
+
+    matches: list[FeatureMatch]
+    examples: list[Example]
+    """One of each feature that is not always the same."""
+
+
+def compare(sample: Sequence[Sampled], transform: Transform) -> Compared:
+    """Compare every feature of the requests whose served features are known, and whose row the model could read."""
+    known = [one for one in sample if one.served is not None and _is_readable(one.asked, transform.columns)]
+    if not known:
+        return Compared([], [])
+    matrix = transform.transform_frame(_frame([one.asked for one in known], transform.columns))
+    again = matrix.values  # noqa: PD011  no frame of pandas
+    served = _served(known, transform.names)
+    equal = (served == again) | (np.isnan(served) & np.isnan(again))
+    matches = [
+        FeatureMatch(name, len(known), int(count))
+        for name, count in zip(transform.names, equal.sum(axis=0), strict=True)
+    ]
+    first = equal.argmin(axis=0)
+    examples = [
+        _example(name, known[row], transform.columns, served[row, column], again[row, column])
+        for column, (name, row) in enumerate(zip(transform.names, first.tolist(), strict=True))
+        if not equal[row, column]
+    ]
+    return Compared(matches, examples)
+
+
+def sources(columns: FeatureColumns) -> dict[str, tuple[str, ...]]:
+    """The inputs that each feature is made of, by its name, in the order of the matrix."""
+    counted = [*((name,) for name in columns.categorical), *columns.crosses]
+    return dict(zip(columns.features, [*((name,) for name in columns.numeric), *counted, *counted], strict=True))
+
+
+def _is_readable(row: Row, columns: FeatureColumns) -> bool:
+    """Whether a row has every input, each of its type; events of another model's age need not."""
+    inputs = {name for parts in sources(columns).values() for name in parts}
+    return row.keys() >= inputs and all(
+        row[name] is None or isinstance(row[name], float) is (name in columns.numeric) for name in inputs
+    )
+
+
+def _frame(rows: Sequence[Row], columns: FeatureColumns) -> pd.DataFrame:
+    inputs = {name for parts in sources(columns).values() for name in parts}
+    return pd.DataFrame(
+        {
+            name: pd.Series([row[name] for row in rows], dtype=np.float64 if name in columns.numeric else object)
+            for name in sorted(inputs)
+        }
+    )
+
+
+def _served(known: Sequence[Sampled], names: Sequence[str]) -> Floats:
+    """Shape (requests, features); a feature that was not served is none of any row."""
+    rows = [[(one.served or {}).get(name) for name in names] for one in known]
+    return np.array(rows, np.float64)
+
+
+def _example(name: str, one: Sampled, columns: FeatureColumns, served: float, again: float) -> Example:
+    asked = {part: one.asked[part] for part in sources(columns)[name]}
+    told = {part: value for part, value in asked.items() if one.user is None or str(value) != one.user}
+    return Example(name, one.request_id, told, float(served), float(again))
