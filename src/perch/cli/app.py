@@ -131,6 +131,19 @@ def kpi(
 
 @app.command()
 @targeted
+def fairness(
+    target: Target,
+    window: Annotated[float, typer.Option(help="Of so many hours.", min=0.01, max=9_600)] = 24.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say how each version treats the groups of people: rates, calibration and loss, and what gaps are proven."""
+    from perch.cli.fairness import tell_fairness
+
+    tell_fairness(target, window, as_json=as_json)
+
+
+@app.command()
+@targeted
 def retrain(
     target: Target,
     override: Annotated[bool, typer.Option("--override", help="Also in the cool-down after the last run.")] = False,

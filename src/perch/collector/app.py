@@ -23,6 +23,7 @@ from perch.adapters.events.people import Attribute
 from perch.adapters.events.reading import Span
 from perch.adapters.events.store import EventStore
 from perch.asgi import Disconnected, Headers, Receive, Refusal, Scope, Send
+from perch.collector.fairness import GapWatch
 from perch.collector.gathering import Gathering
 from perch.collector.intake import NUL, UNREADABLE, Intake, readable
 from perch.collector.limit import Limit, TooManyError
@@ -77,8 +78,8 @@ class _SampleQuery(msgspec.Struct, forbid_unknown_fields=True):
     until_s: _TimeS
 
 
-class _EarningsQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """The parameters of `GET /v1/earnings`."""
+class _SinceQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """The parameters of `GET /v1/earnings` and `GET /v1/fairness`."""
 
     since_s: _TimeS
 
@@ -103,7 +104,7 @@ _attributes = msgspec.json.Decoder(list[Attribute])
 _export = msgspec.json.Decoder(_Export)
 _forget = msgspec.json.Decoder(_Forget)
 
-_CONTROL: Final = ("/v1/events", "/v1/earnings", "/v1/exports", "/v1/forget")
+_CONTROL: Final = ("/v1/events", "/v1/earnings", "/v1/fairness", "/v1/exports", "/v1/forget")
 _JUDGING: Final = ("/v1/window", "/v1/judgements", "/v1/sample", "/v1/inspections")
 _JUDGED_FOR_S: Final = 60.0  # after a rollout was last asked about
 _CLOSED: Final = ""  # no token has this digest
@@ -114,10 +115,10 @@ class Collector:
 
     `POST /v1/predictions` and `POST /v1/outcomes` take JSON lists and need a token each: who shows the winners and
     knows the clicks is not who may say what was predicted. `GET /v1/labels` needs that of predictions, or one of its
-    own, and so does `GET /v1/matured`. What a person asks, `GET /v1/events`, `GET /v1/earnings`, `POST /v1/exports` and
-    `POST /v1/forget`, needs the control token; `POST /v1/attributes`, of sensitive attributes, one of its own; and so
-    do `GET /v1/window`, `POST /v1/judgements`, `GET /v1/sample` and `POST /v1/inspections`, of the external judge,
-    which sees inputs and can bring a canary home.
+    own, and so does `GET /v1/matured`. What a person asks, `GET /v1/events`, `GET /v1/earnings`, `GET /v1/fairness`,
+    `POST /v1/exports` and `POST /v1/forget`, needs the control token; `POST /v1/attributes`, of sensitive attributes,
+    one of its own; and so do `GET /v1/window`, `POST /v1/judgements`, `GET /v1/sample` and `POST /v1/inspections`, of
+    the external judge, which sees inputs and can bring a canary home.
     `GET /v1/summary`, `/metrics` and `/healthz` only read counts and need none.
     """
 
@@ -160,6 +161,7 @@ class Collector:
             "/v1/attributes": asgi.digest(attributes_token) if attributes_token else _CLOSED,
             **dict.fromkeys(_JUDGING, asgi.digest(judge_token) if judge_token else _CLOSED),
         }
+        self._gap_watch = GapWatch(store, clock)
         self._judging: tuple[float, Comparison] | None = None
         self._thread = ThreadPoolExecutor(1, "events")
         self._told_predictions = Gathering(store.add_predictions, self._in_thread)
@@ -171,6 +173,7 @@ class Collector:
             ("GET", "/v1/labels"): self._labels,
             ("GET", "/v1/matured"): self._matured,
             ("GET", "/v1/earnings"): self._earnings,
+            ("GET", "/v1/fairness"): self._fairness,
             ("POST", "/v1/attributes"): self._add_attributes,
             ("GET", "/v1/events"): self._events,
             ("POST", "/v1/exports"): self._note_export,
@@ -259,8 +262,12 @@ class Collector:
         return _json(await self._in_thread(lambda: self._store.matured_since(asked.version, asked.since_s)))
 
     async def _earnings(self, query: bytes) -> _Answer:
-        asked = _read_query(query, _EarningsQuery, "since_s")
+        asked = _read_query(query, _SinceQuery, "since_s")
         return _json(await self._in_thread(lambda: self._store.earnings_since(asked.since_s)))
+
+    async def _fairness(self, query: bytes) -> _Answer:
+        asked = _read_query(query, _SinceQuery, "since_s")
+        return _json(await self._in_thread(lambda: self._store.fairness_since(asked.since_s)))
 
     async def _add_attributes(self, body: bytes) -> _Answer:
         attributes = _read_body(body, _attributes, "a JSON list of attributes, each with user, name and value")
@@ -304,7 +311,8 @@ class Collector:
         return _json(await self._in_thread(self._store.summary))
 
     async def _metrics(self, _: bytes) -> _Answer:
-        return render(await self._in_thread(self._store.summary)), exposition.CONTENT_TYPE
+        page = await self._in_thread(lambda: render(self._store.summary(), self._gap_watch.gaps()))
+        return page, exposition.CONTENT_TYPE
 
     async def _healthy(self, _: bytes) -> _Answer:
         return b"{}", asgi.JSON

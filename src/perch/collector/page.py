@@ -1,9 +1,10 @@
 """A summary of all events as Prometheus' text. Every sample is a counter or a plain count, so sums over pods hold."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from perch.signals import exposition, names
+from perch.signals.fairness import Gap
 from perch.signals.inspection import Inspection
 from perch.signals.quality import EDGES, MATURED, Quality, clicks_above
 from perch.signals.summary import Summary
@@ -11,11 +12,10 @@ from perch.signals.summary import Summary
 _BINS = (*(f"{edge:g}" for edge in EDGES), "+Inf")
 
 
-def render(summary: Summary) -> bytes:
-    """The page of a summary."""
-    return exposition.document(
-        [*_outcomes(summary), *_parked(summary), *_quality(summary), *_compared(summary), *_inspected(summary)]
-    )
+def render(summary: Summary, gaps: Sequence[Gap] = ()) -> bytes:
+    """The page of a summary, and of gaps between groups of people."""
+    parts = (_outcomes, _parked, _quality, _compared, _inspected)
+    return exposition.document([*(line for part in parts for line in part(summary)), *_unfair(gaps)])
 
 
 def _outcomes(summary: Summary) -> Iterator[str]:
@@ -97,6 +97,18 @@ _INSPECTED: tuple[tuple[str, str, Callable[[Inspection], _Samples]], ...] = (
         lambda one: [({"feature": f.feature}, f.equal / f.requests) for f in one.features if f.requests],
     ),
 )
+
+
+def _unfair(gaps: Sequence[Gap]) -> Iterator[str]:
+    for name, field, promise in (
+        (names.FAIRNESS_GAP, "estimate", "Largest gap of a group of people from all, as a share."),
+        (names.FAIRNESS_GAP_PROVEN, "proven", "What of it is proven."),
+    ):
+        yield from exposition.header(name, "gauge", promise)
+        for gap in gaps:
+            of = exposition.labels(version=gap.version, arm=gap.arm, measure=gap.measure)
+            yield f"{name}{{{of}}} {getattr(gap.figure, field)!r}"
+
 
 _SUMS = (
     (names.QUALITY_REQUESTS, "requests", "Live requests whose labels are final, or are estimated."),

@@ -78,6 +78,16 @@ class Told:
     """From all groups of the attribute together. Empty, where the group has too few clicks, or is the only one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The largest gap in a measure, of a group that is not named."""
+
+    version: str
+    arm: str
+    measure: str
+    figure: Figure
+
+
 def tell(fairness: Fairness) -> list[Told]:
     """Measures and gaps of all groups. Their intervals all hold at once, at one look, but with the chance `ERROR`."""
     error = ERROR / max(1, 2 * len(MEASURES) * len(fairness.groups))
@@ -97,6 +107,16 @@ def largest(told: Iterable[Told], measure: str) -> Told | None:
     """The group whose gap in a measure is the largest one: by what is proven of it, then by what it seems."""
     compared = [one for one in told if measure in one.gaps]
     return max(compared, key=lambda one: (one.gaps[measure].proven, abs(one.gaps[measure].estimate)), default=None)
+
+
+def largest_gaps(fairness: Fairness) -> list[Gap]:
+    """By version, arm and measure, over all attributes."""
+    told = tell(fairness)
+    of_arm = {
+        one: [t for t in told if (t.group.version, t.group.arm) == (one.version, one.arm)] for one in fairness.served
+    }
+    found = ((one, measure, largest(groups, measure)) for one, groups in of_arm.items() for measure in MEASURES)
+    return [Gap(one.version, one.arm, measure, worst.gaps[measure]) for one, measure, worst in found if worst]
 
 
 def _there(figures: Mapping[str, Figure | None]) -> dict[str, Figure]:

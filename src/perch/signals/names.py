@@ -161,4 +161,13 @@ def grid(slo_latency_ms: float) -> Grid:
     return Grid(
         latency_ms=tuple(sorted({*map(float, _LATENCY_MS), float(slo_latency_ms)})),
         score_logit=tuple(i / 8 for i in range(-64, 17)),  # 0.03 % to 88 % in steps of an eighth
+FAIRNESS_GAP = "perch_fairness_gap"
+"""Gauge of the collector, labels `version`, `arm` and `measure`: how far the group of people that fares least like all
+lies from all, as a share of the latter; measured over the last day's final labels, at most once a minute. Neither group
+nor attribute is told. `measure` is `calibration`, `recall`, `selection`, `score`, `click_rate` or `log_loss`. Absent
+while no attribute has two groups of 50 users."""
+
+FAIRNESS_GAP_PROVEN = "perch_fairness_gap_proven"
+"""Gauge, the same labels: what of that gap is proven, 0 or more."""
+
     )

@@ -9,11 +9,13 @@ import msgspec
 from perch.errors import PlatformError
 from perch.signals.earnings import Earning
 from perch.signals.events import Forgotten, Kept
+from perch.signals.fairness import Fairness
 
 _TIMEOUT_S = 60.0
 
 _page = msgspec.json.Decoder(list[Kept])
 _earnings = msgspec.json.Decoder(list[Earning])
+_fairness = msgspec.json.Decoder(Fairness)
 _forgotten = msgspec.json.Decoder(Forgotten)
 
 
@@ -50,6 +52,10 @@ class EventsClient:
     def earnings(self, since_s: float) -> list[Earning]:
         """What versions earned in each arm, in stretches that began at a time or later."""
         return _earnings.decode(self._ask("GET", "/v1/earnings", params={"since_s": repr(since_s)}))
+
+    def fairness(self, since_s: float) -> Fairness:
+        """How groups of people fared with the version that each arm had last, after a time."""
+        return _fairness.decode(self._ask("GET", "/v1/fairness", params={"since_s": repr(since_s)}))
 
     def note_export(self, name: str, since_s: float, until_s: float) -> None:
         """Have an export remembered, so that who is forgotten later is known to be in it."""
