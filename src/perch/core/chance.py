@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import ceil, floor, log2, sqrt
 from statistics import NormalDist, median, quantiles
+from typing import Final
 
 import numpy as np
 
@@ -20,6 +21,9 @@ Counts = tuple[int, ...]
 _DRAWS = 1_000
 _CLASSES = 4  # of size, in each doubling
 _PRIOR_WINDOWS = 5
+RATIOS: Final = 24
+"""Of so many windows the repetition is remembered."""
+
 _PRIOR_REPEATS = 2.0
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from perch.core.inputs import Finding, Reading
+from perch.core.movement import Kind
 from perch.core.recalibration import Change
 
 
@@ -17,6 +18,9 @@ class Cause(StrEnum):
 
     NOTHING = "nothing"
     INPUTS = "inputs"
+    ATTRIBUTIONS = "attributions"
+    """What inputs add to the scores, without the inputs: a combination of them that no column and no pair shows."""
+
     SCORES = "scores"
     """Without the inputs: a combination of them that no column and no pair shows, or another model than registered."""
 
@@ -42,15 +46,17 @@ def diagnose(findings: Sequence[Finding], score: Reading | None, change: Change 
     """Say what moved.
 
     Args:
-        findings: Inputs of the champion that drift against training.
+        findings: Inputs of the champion that drift against training, and what they add.
         score: Its scores, where they drift.
         change: In what follows from them, where there is one.
     """
     outcomes = "" if change is None else f" {change.sentence}"
+    inputs = [finding for finding in findings if finding.kind is not Kind.ATTRIBUTION]
+    if inputs:
+        return Diagnosis(Cause.INPUTS, f"Inputs moved. {_first(inputs)}{outcomes}")
     if findings:
-        first, *others = findings
-        more = f" So did {_listed(others)}." if others else ""
-        return Diagnosis(Cause.INPUTS, f"Inputs moved. {first.sentence}{more}{outcomes}")
+        told = f"What inputs add to the scores moved, and no input by itself did. {_first(findings)}"
+        return Diagnosis(Cause.ATTRIBUTIONS, f"{told}{outcomes}")
     if score is not None:
         told = f"Their PSI is {score.psi:.2f}, and {score.limit:.2f} is tolerated."
         return Diagnosis(Cause.SCORES, f"Scores moved, and no input by itself did. {told}{outcomes}")
@@ -67,5 +73,7 @@ _OUTCOMES = {
 }
 
 
-def _listed(findings: Sequence[Finding]) -> str:
-    return ", ".join(" or ".join(finding.features) for finding in findings)
+def _first(findings: Sequence[Finding]) -> str:
+    first, *others = findings
+    more = ", ".join(" or ".join(finding.features) for finding in others)
+    return f"{first.sentence} So did {more}." if others else first.sentence

@@ -16,26 +16,23 @@ differ is what it is tried for: they are shown, and weighed by the rollout.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isqrt, sqrt
+from math import isqrt
 from typing import Final
 
-from perch.core.chance import Counts, dispersion, limit, prior_of, repetition
+from perch.core import attributions
+from perch.core.attributions import Attributed, AttributionReading
+from perch.core.chance import RATIOS, Counts, dispersion, limit, prior_of, repetition
 from perch.core.divergence import jensen_shannon, shares, stability_index
 from perch.core.movement import Kind, moved
+from perch.core.streak import LEAST_ROWS, Streak, level_of
 
-WINDOW_S: Final = 300.0
 WINDOW_ROWS: Final = 200
 """A window is closed after five minutes, when it holds so many requests of the champion."""
 
 TOLERATED: Final = 0.05
 """PSI that nobody minds. By custom 0.1 is a small change and 0.25 a large one."""
 
-ALARMS_A_WEEK: Final = 0.25
 SCORE: Final = "_score"
-
-_WINDOWS_A_WEEK: Final = 7 * 86_400 / WINDOW_S
-_LEAST_ROWS: Final = 30
-_RATIOS: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +104,9 @@ class Window:
     split: tuple[Counted, ...] = ()
     """The canary against the champion."""
 
+    attributed: tuple[Attributed, ...] = ()
+    """What the champion's inputs added to its scores."""
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -118,12 +118,14 @@ class State:
     """End of the last window, in seconds since the epoch."""
 
     readings: Mapping[str, Reading] = field(default_factory=dict)
+    attributions: Mapping[str, AttributionReading] = field(default_factory=dict)
+    """By input: what it adds to the champion's scores."""
 
 
 def judged(state: State, window: Window) -> State:
     """The state after one more window. Another champion, or canary, is seen for the first time."""
     comparisons = sum(1 if one.other else 2 for one in (*window.trained, *window.split))
-    level = sqrt(ALARMS_A_WEEK / (_WINDOWS_A_WEEK * max(comparisons, 1)))
+    level = level_of(comparisons)
     trained = state.readings if window.champion == state.champion else {}
     split = state.readings if (window.champion, window.canary) == (state.champion, state.canary) else {}
     context = _Context(level, prior_of(_repetitions(window.trained)), window.began_s)
@@ -131,7 +133,9 @@ def judged(state: State, window: Window) -> State:
         **_readings(trained, window.trained, "training", context),
         **_readings(split, window.split, "champion", context),
     }
-    return State(window.champion, window.canary, window.ended_s, readings)
+    known = state.attributions if window.champion == state.champion else {}
+    added = attributions.judged(known, window.attributed, window.began_s)
+    return State(window.champion, window.canary, window.ended_s, readings, added)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +184,7 @@ def _reading(before: Reading | None, counted: Counted, against: str, context: _C
         missing_before=counted.expected[-1] / max(sum(counted.expected), 1) if has_missing else 0.0,
         kind=kind,
         sentence=sentence,
-        ratios=(*known, *_repetitions([counted]))[-_RATIOS:],
+        ratios=(*known, *_repetitions([counted]))[-RATIOS:],
     )
     is_told = not (counted.other and _is_whole(counted)) and (against, counted.feature) != ("champion", SCORE)
     return _followed(before, reading, context.began_s, is_beyond=is_told and psi > tolerated)
@@ -224,15 +228,10 @@ def _dependence(counts: Counts) -> float:
 
 def _followed(before: Reading | None, reading: Reading, began_s: float, *, is_beyond: bool) -> Reading:
     """The reading with what it makes of the ones before. Too few rows leave everything as it was."""
-    drifts, streak, since_s = (False, 0, None) if before is None else (before.drifts, before.streak, before.since_s)
-    if reading.rows < _LEAST_ROWS:
-        return replace(reading, drifts=drifts, streak=streak, since_s=since_s)
-    streak = streak + 1 if is_beyond != drifts else 0
-    if is_beyond and since_s is None:
-        since_s = began_s
-    if streak == 2:
-        drifts, streak = is_beyond, 0
-    return replace(reading, drifts=drifts, streak=streak, since_s=since_s if drifts or is_beyond else None)
+    streak = Streak() if before is None else Streak(before.drifts, before.streak, before.since_s)
+    if reading.rows >= LEAST_ROWS:
+        streak = streak.after(began_s, is_beyond=is_beyond)
+    return replace(reading, drifts=streak.drifts, streak=streak.contrary, since_s=streak.since_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,10 +246,15 @@ class Finding:
 
 
 def findings(state: State) -> tuple[Finding, ...]:
-    """The inputs that drift, the earliest first. The score is none of them."""
+    """The inputs that drift, the earliest first, or what they add to the scores. The score is none of them."""
     columns = [r for r in state.readings.values() if r.drifts and not r.other and r.feature != SCORE]
     found = [Finding((r.feature,), r.against, r.kind, _since(r), _told(r)) for r in columns]
     found += _swapped([r for r in state.readings.values() if r.other], {r.feature for r in columns})
+    found += [
+        Finding((feature,), "training", Kind.ATTRIBUTION, since_s, reading.sentence)
+        for feature, reading in state.attributions.items()
+        if reading.drifts and (since_s := reading.since_s) is not None
+    ]
     return tuple(sorted(found, key=lambda finding: finding.since_s))
 
 

@@ -21,6 +21,9 @@ class Kind(StrEnum):
     SWAPPED = "swapped"
     """As it was by itself, but with the values of other rows."""
 
+    ATTRIBUTION = "attribution"
+    """Whatever it is like, the model makes something else of it."""
+
 
 def moved(
     feature: str, other: str, bins: Sequence[str], before: Sequence[float], after: Sequence[float]

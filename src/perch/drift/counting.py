@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from perch.core.inputs import WINDOW_ROWS, WINDOW_S, Counted, Window
+from perch.core.attributions import Attributed
+from perch.core.inputs import WINDOW_ROWS, Counted, Window
+from perch.core.streak import WINDOW_S
 from perch.core.types import Arm
+from perch.signals.attributions import Attributions, Sums, Trained, attributed
 from perch.signals.inputs import (
     Cells,
     Inputs,
@@ -23,6 +26,7 @@ class _Served:
 
     sketches: tuple[Sketch, ...]
     found: Cells
+    attributed: Sums | None = None
 
     @property
     def rows(self) -> int:
@@ -37,6 +41,7 @@ class Counting:
         self._totals: dict[str, Inputs] = {}
         self._served: dict[tuple[int, str], _Served] = {}
         self._before: dict[int, _Served] = {}
+        self._trained: dict[int, tuple[Trained, ...]] = {}
         self._began_s: float | None = None
 
     def add(self, read: Mapping[str, Inputs | None]) -> None:
@@ -54,10 +59,13 @@ class Counting:
             if arm in inputs.arms:
                 key = version_of(source), arm.value
                 grown = inputs_difference(before.arms.get(arm), inputs.arms[arm])
+                added = _grown(before.attributions, inputs.attributions, arm)
                 known = self._served.get(key)
                 if known is not None and known.sketches == inputs.sketches:
                     grown = summed([known.found, grown]) or grown
-                self._served[key] = _Served(inputs.sketches, grown)
+                    added = summed(one for one in (known.attributed, added) if one is not None)
+                self._served[key] = _Served(inputs.sketches, grown, added)
+                self._trained[version_of(source)] = inputs.attributions.trained
 
     def window(self, champion: int, now_s: float) -> Window | None:
         """The window that ends now, when it is long and full enough; the next one begins with its end."""
@@ -73,7 +81,9 @@ class Counting:
         if canary is not None:
             served = canaries[canary]
             split = against_champion(trained, against_training(served.sketches, served.found, None))
-        window = Window(self._began_s, now_s, champion, canary, trained, split)
+        window = Window(
+            self._began_s, now_s, champion, canary, trained, split, self._attributed(champion, stable.attributed)
+        )
         self._before, self._served, self._began_s = {champion: stable}, {}, now_s
         return window
 
@@ -81,3 +91,15 @@ class Counting:
         before = self._before.get(champion)
         fits = before is not None and before.sketches == stable.sketches
         return against_training(stable.sketches, stable.found, before.found if before is not None and fits else None)
+
+    def _attributed(self, champion: int, found: Sums | None) -> tuple[Attributed, ...]:
+        before = self._before.get(champion)
+        trained = self._trained[champion]
+        return () if found is None else attributed(trained, found, None if before is None else before.attributed)
+
+
+def _grown(before: Attributions, now: Attributions, arm: Arm) -> Sums | None:
+    """What was attributed between two readings of a process; `None`: nothing, or nothing that compares."""
+    if before.trained != now.trained or arm not in now.arms:
+        return None
+    return inputs_difference(before.arms.get(arm), now.arms[arm])

@@ -25,6 +25,8 @@ LOOK_S: Final = 60.0
 _TRAINS: Final = {Kind.MOVED, Kind.UNSEEN}
 """What a model may learn. A column that is broken is to be mended: trained on, it would be learnt."""
 
+_WHAT: Final = {False: "An input", True: "What an input adds to the scores"}
+
 _log = logging.getLogger(__name__)
 
 
@@ -122,15 +124,18 @@ class DriftWatch:
         known = {_number(finding) for finding in before}
         for finding in now:
             if _number(finding) not in known:
-                self._notify(f"An input drifts. {finding.sentence}")
+                self._notify(f"{_WHAT[finding.kind is Kind.ATTRIBUTION]} drifts. {finding.sentence}")
         lasting = {_number(finding) for finding in now}
         for finding in before:
             if _number(finding) not in lasting:
-                self._notify(f"{' or '.join(finding.features)} no longer drifts.")
+                subject = " or ".join(finding.features)
+                whose = f"What {subject} adds" if finding.kind is Kind.ATTRIBUTION else subject
+                self._notify(f"{whose} no longer drifts.")
 
 
 def _number(finding: Finding) -> str:
-    return f"drift {finding.against} {' '.join(finding.features)}@{finding.since_s:.0f}"
+    what = "attribution" if finding.kind is Kind.ATTRIBUTION else "drift"
+    return f"{what} {finding.against} {' '.join(finding.features)}@{finding.since_s:.0f}"
 
 
 def _alert(finding: Finding, *, firing: bool) -> Alert | None:

@@ -51,6 +51,16 @@ class Meters:
                 ("active", "Whether the input drifts."),
             )
         }
+        self._attribution = {
+            name: self._gauge(f"attribution_{name}", promise, "feature")
+            for name, promise in (
+                ("mean", "What an input added to the log-odds, on average of the last window of requests."),
+                ("magnitude", "The same without the signs: how much the input matters."),
+                ("difference", "How far one of the two is from training: the one nearer to its limit."),
+                ("limit", "Difference above which two windows in a row are a drift."),
+                ("active", "Whether what the input adds drifts."),
+            )
+        }
         self._fallen_back = self._gauge("fallen_back", "Whether the last rollout ended with the baseline as champion.")
         self._age = self._gauge("model_age_seconds", "How old the champion is: what it does not know.")
         self._oldest = self._gauge("model_age_limit_seconds", "Age at which a model is trained anew at the latest.")
@@ -142,6 +152,19 @@ class Meters:
             self._drift["active"].labels(*labels).set(reading.drifts)
             if not reading.other:
                 self._drift["missing_share"].labels(*labels).set(reading.missing)
+
+        self._tell_attributions(namespace, name, state)
+
+    def _tell_attributions(self, namespace: str, name: str, state: State) -> None:
+        for gauge in self._attribution.values():
+            gauge.remove_by_labels({"namespace": namespace, "name": name})
+        for reading in state.attributions.values():
+            labels = (namespace, name, reading.feature)
+            self._attribution["mean"].labels(*labels).set(reading.mean)
+            self._attribution["magnitude"].labels(*labels).set(reading.magnitude)
+            self._attribution["difference"].labels(*labels).set(reading.difference)
+            self._attribution["limit"].labels(*labels).set(reading.limit)
+            self._attribution["active"].labels(*labels).set(reading.drifts)
 
     def tell_ticked(self, namespace: str, name: str, now_s: float) -> None:
         """Tell that a tick went well."""

@@ -105,6 +105,8 @@ class Predictor:
         check(probabilities, question.rows)
         answer = question.answer(request_id, probabilities)
         meter.scored(scores)
+        if self._attributing is not None and meter.inputs is not None and scores.features is not None:
+            self._attributing.sample(meter.inputs.attributions, scores.features)
         self._offer(await self._event(request_id, meter.arm, question, scores, answer.shown))
         return answer
 

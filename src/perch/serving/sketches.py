@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from perch.serving.attributing import AttributionCounts, attribution_lines
 from perch.serving.question import Identity
 from perch.signals import exposition, names
 from perch.workload.features import Matrix, Transform
@@ -60,6 +61,7 @@ class InputCounts:
         """Begin with nothing."""
         self.cells = [0] * (sum(len(column.rows) for column in profile.columns) + LEVELS**2 * len(profile.pairs))
         self.scores = [0] * len(profile.score.rows)
+        self.attributions = AttributionCounts(len(profile.attributions))
         self._score_edges = profile.score.edges
 
     def add(self, cells: Sequence[int], logit: float) -> None:
@@ -78,6 +80,7 @@ class InputsPage:
         self._labels = [labels for labels, _ in _bins(profile)]
         self._reference = [rows for _, rows in _bins(profile)]
         self._natural = dict(_natural(profile))
+        self._attributions = profile.attributions
         self._identity = identity.labels()
 
     def render(self, arms: Mapping[str, InputCounts]) -> bytes:
@@ -99,6 +102,8 @@ class InputsPage:
         yield from exposition.header(names.INPUTS_NATURAL, "gauge", "PSI by which parts of training differ from all.")
         for labels, natural in self._natural.items():
             yield f"{names.INPUTS_NATURAL}{{{version},{labels}}} {natural:.6g}"
+        attributed = {arm: counts.attributions for arm, counts in arms.items()}
+        yield from attribution_lines(self._identity, self._attributions, attributed)
 
 
 def _bins(profile: Profile) -> Iterator[tuple[str, int]]:

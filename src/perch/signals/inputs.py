@@ -4,11 +4,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from operator import add, sub
-from typing import Final
+from operator import sub
+from typing import Final, TypeVar
 
 from perch.core.inputs import Counted
 from perch.signals import names
+from perch.signals.attributions import Attributions, parse_attributions
+
+Number = TypeVar("Number", int, float)
 
 Cells = tuple[int, ...]
 """Counts of all bins of all sketches of a version, one sketch after another."""
@@ -49,6 +52,8 @@ class Inputs:
     arms: Mapping[str, Cells]
     """Arms without requests are absent."""
 
+    attributions: Attributions = Attributions()  # noqa: RUF009  it is frozen
+
 
 def parse_inputs(text: str) -> Inputs:
     """Read the page of a serving process, as `perch.serving.sketches` writes it.
@@ -73,9 +78,10 @@ def parse_inputs(text: str) -> Inputs:
     try:
         sketches = tuple(Sketch(*key, tuple(rows), tuple(rows.values()), natural[key]) for key, rows in trained.items())
         cells = [(sketch.feature, sketch.other, name) for sketch in sketches for name in sketch.bins]
-        return Inputs(sketches, {arm: tuple(counts[cell] for cell in cells) for arm, counts in arms.items()})
+        counted = {arm: tuple(counts[cell] for cell in cells) for arm, counts in arms.items()}
     except KeyError as error:
         raise ValueError(f"the page lacks {error}") from None
+    return Inputs(sketches, counted, parse_attributions(text))
 
 
 def _number(text: str) -> float:
@@ -85,7 +91,7 @@ def _number(text: str) -> float:
     return number
 
 
-def inputs_difference(previous: Cells | None, current: Cells) -> Cells:
+def inputs_difference(previous: tuple[Number, ...] | None, current: tuple[Number, ...]) -> tuple[Number, ...]:
     """What was counted between two readings; a process that restarted counts from zero."""
     if previous is None or len(previous) != len(current):
         return current
@@ -93,12 +99,10 @@ def inputs_difference(previous: Cells | None, current: Cells) -> Cells:
     return current if min(difference, default=0) < 0 else difference
 
 
-def summed(counts: Iterable[Cells]) -> Cells | None:
+def summed(counts: Iterable[tuple[Number, ...]]) -> tuple[Number, ...] | None:
     """The sum of what several processes counted; `None` of none."""
-    first, *others = [*counts] or (None,)
-    for other in others:
-        first = tuple(map(add, first or (), other))
-    return first
+    parts = [*counts]
+    return tuple(map(sum, zip(*parts, strict=True))) if parts else None
 
 
 def against_training(sketches: tuple[Sketch, ...], found: Cells, previous: Cells | None) -> tuple[Counted, ...]:

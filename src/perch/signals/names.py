@@ -52,6 +52,26 @@ INPUTS_NATURAL = "perch_inputs_natural_psi"
 """Gauge, labels as `INPUTS` but for arm and bin: PSI by which a part of training's time differs from all of it, above
 chance. On `INPUTS_PATH`."""
 
+ATTRIBUTED = "perch_attributed_requests"
+"""Counter: requests of whose first row it is counted what each input added to its score: four a second of a process, at
+most. On `INPUTS_PATH`; an arm without them is absent."""
+
+ATTRIBUTION_UP = "perch_attribution_up"
+"""Counter, further label `feature`, an input: the sum of what it added to the log-odds of these rows, where that is
+above 0. On `INPUTS_PATH`."""
+
+ATTRIBUTION_DOWN = "perch_attribution_down"
+"""Counter, the same label: where it is below 0, without the sign. On `INPUTS_PATH`."""
+
+ATTRIBUTION_SQUARED = "perch_attribution_squared"
+"""Counter, the same label: the sum of the squares, from which comes how sure the mean is. On `INPUTS_PATH`."""
+
+ATTRIBUTION_TRAINED = "perch_attribution_trained"
+"""Gauge, labels as `ATTRIBUTION_UP` but for the arm, and `figure`: `rows` of training that were attributed; of
+what an input added to their log-odds the `mean`, the `magnitude` (mean without the signs) and the `square` (mean of the
+squares); and `natural_mean` and `natural_magnitude`, by how much these differ in a part of training's time, above
+chance. On `INPUTS_PATH`."""
+
 INPUTS_PATH = "/metrics/inputs"
 """Page of a serving process with its inputs."""
 
@@ -141,6 +161,15 @@ BIN_CLICKS_ABOVE = "perch_quality_bin_clicks_above"
 """Counter, further label `bin`: clicks of higher bins, and half of its own. The area under the ROC curve is the sum
 over the bins of (requests - clicks) x clicks above, over (all requests - all clicks) x all clicks."""
 
+FAIRNESS_GAP = "perch_fairness_gap"
+"""Gauge of the collector, labels `version`, `arm` and `measure`: how far the group of people that fares least like all
+lies from all, as a share of the latter; measured over the last day's final labels, at most once a minute. Neither group
+nor attribute is told. `measure` is `calibration`, `recall`, `selection`, `score`, `click_rate` or `log_loss`. Absent
+while no attribute has two groups of 50 users."""
+
+FAIRNESS_GAP_PROVEN = "perch_fairness_gap_proven"
+"""Gauge, the same labels: what of that gap is proven, 0 or more."""
+
 ARM_HEADER = "x-perch-arm"
 """Request header in which the router says which arm a request was sent to."""
 
@@ -161,13 +190,4 @@ def grid(slo_latency_ms: float) -> Grid:
     return Grid(
         latency_ms=tuple(sorted({*map(float, _LATENCY_MS), float(slo_latency_ms)})),
         score_logit=tuple(i / 8 for i in range(-64, 17)),  # 0.03 % to 88 % in steps of an eighth
-FAIRNESS_GAP = "perch_fairness_gap"
-"""Gauge of the collector, labels `version`, `arm` and `measure`: how far the group of people that fares least like all
-lies from all, as a share of the latter; measured over the last day's final labels, at most once a minute. Neither group
-nor attribute is told. `measure` is `calibration`, `recall`, `selection`, `score`, `click_rate` or `log_loss`. Absent
-while no attribute has two groups of 50 users."""
-
-FAIRNESS_GAP_PROVEN = "perch_fairness_gap_proven"
-"""Gauge, the same labels: what of that gap is proven, 0 or more."""
-
     )

@@ -71,6 +71,26 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Attribution:
+    """What one input added to the log-odds of the rows."""
+
+    name: str
+    rows: int
+    mean: float
+    magnitude: float
+    """Mean without the signs."""
+
+    square: float
+    """Mean of the squares."""
+
+    natural_mean: float
+    """By how much the mean of a part of training's time differs from that of all, above chance."""
+
+    natural_magnitude: float
+    """The same of the magnitude."""
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """The inputs of training. Where the log knows which ads were shown at random, those: they are like candidates."""
 
@@ -79,6 +99,8 @@ class Profile:
 
     pairs: tuple[Pair, ...]
     score: Column
+    attributions: tuple[Attribution, ...] = ()
+    """In the order in which the transform reads the inputs; empty where the model, or an earlier Perch, cannot tell."""
 
 
 def slot_bins(column: Column, transform: Transform) -> NDArray[np.uint8]:
