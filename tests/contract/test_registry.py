@@ -54,10 +54,10 @@ def package(tmp_path_factory) -> Path:
 
 def test_of_the_reports_about_a_version_the_last_ones_are_kept(registry, model, package):
     version = register(registry, model, package).version
-    names = [f"inputs-{i:02}.html" for i in range(MOST_REPORTS + 2)]
+    names = [f"{kind}-{i:02}.html" for i in range(MOST_REPORTS + 2) for kind in ("inputs", "training")]
     for name in names:
         registry.keep_report(model, version, name, f"<p>{name}</p>")
-    assert kept(registry, model, version) == {name: f"<p>{name}</p>" for name in names[2:]}
+    assert kept(registry, model, version) == {name: f"<p>{name}</p>" for name in names[4:]}
     with pytest.raises(UnknownVersionError):
         registry.keep_report(model, version + 1, "late.html", "")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from perch.adapters.cluster.kubectl import Kubectl
 from perch.adapters.events.client import EventsClient
+from perch.adapters.events.inspecting import InspectingClient
 from perch.adapters.fleet.switch import RemoteSwitch
 from perch.adapters.registry.port import ModelRegistry
 from perch.cli.options import console, declared
@@ -125,6 +126,10 @@ class OnCluster:
     def events(self) -> AbstractContextManager[EventsClient]:
         """Of the collector that the operator runs."""
         return reach.events(self._kubectl, self._name)
+
+    def inspecting(self) -> AbstractContextManager[InspectingClient]:
+        """Of the collector that the operator runs."""
+        return reach.inspecting(self._kubectl, self._name)
 
     def feedback_token(self) -> str | None:
         """The one that the operator has made for the service's collector."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perch.adapters.events.client import EventsClient
+from perch.adapters.events.inspecting import InspectingClient
 from perch.adapters.fleet.switch import RemoteSwitch
 from perch.adapters.registry.port import ModelRegistry
 from perch.cli.options import declared
@@ -106,6 +107,13 @@ class OnMachine:
         """The platform's own collector."""
         url = str(self.status()["collector"])
         with EventsClient(url, (self.folder / "token").read_text(encoding="utf-8")) as client:
+            yield client
+
+    @contextmanager
+    def inspecting(self) -> Iterator[InspectingClient]:
+        """The platform's own collector."""
+        url = str(self.status()["collector"])
+        with InspectingClient(url, (self.folder / "judge-token").read_text(encoding="utf-8")) as client:
             yield client
 
     def feedback_token(self) -> str | None:

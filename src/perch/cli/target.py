@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from perch.adapters.events.client import EventsClient
+    from perch.adapters.events.inspecting import InspectingClient
     from perch.adapters.fleet.switch import RemoteSwitch
     from perch.adapters.registry.port import ModelRegistry
     from perch.drift.remembered import Remembered as Drift
@@ -107,6 +108,10 @@ class Target(Protocol):
 
     def events(self) -> "AbstractContextManager[EventsClient]":
         """Its collector, opened for exports and deletion."""
+        ...
+
+    def inspecting(self) -> "AbstractContextManager[InspectingClient]":
+        """Its collector, opened for samples of its requests."""
         ...
 
     def feedback_token(self) -> str | None:

@@ -30,6 +30,7 @@ from perch.freshness.remembered import freshness_file
 from perch.freshness.watch import Sources, Watch
 from perch.local import scraped
 from perch.local.fleet import LocalFleet
+from perch.local.inspection import LocalInspection
 from perch.local.judge import LocalJudge, is_installed
 from perch.local.processes import Child, check_port_free, free_port
 from perch.local.trainings import LocalTrainings
@@ -141,6 +142,15 @@ async def platform(
             collector_url, places.judge_token, places.logs / "judge.log", model=spec.model, registry=registry.address
         )
         stack.push_async_callback(judge.stop)
+        if registry.address is not None and spec.events.features_share > 0:
+            inspection = LocalInspection(
+                collector_url,
+                places.judge_token,
+                places.logs / "inspect.log",
+                model=spec.model,
+                registry=registry.address,
+            )
+            stack.push_async_callback(_cancel, asyncio.create_task(inspection.keep()))
         ports = Ports(registry, fleet, router, metrics, store, labels, has_judge=is_installed())
         service = Service(declaration, ports, folder, notify=notify)
         await service.open()

@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 from perch.adapters.cluster.kubectl import Kubectl, Manifest, MissingError
 from perch.adapters.cluster.objects import SERVICE_LABEL, VERSION_LABEL
 from perch.adapters.events.client import EventsClient
+from perch.adapters.events.inspecting import InspectingClient
 from perch.adapters.fleet.kserve_resources import PORT
 from perch.adapters.fleet.switch import RemoteSwitch
-from perch.adapters.labels.collector_resources import CONTROL_KEY, FEEDBACK_KEY, collector_name
+from perch.adapters.labels.collector_resources import CONTROL_KEY, FEEDBACK_KEY, JUDGE_KEY, collector_name
 from perch.adapters.labels.collector_resources import PORT as COLLECTOR_PORT
 from perch.adapters.registry.mlflow import MlflowRegistry
 from perch.errors import PlatformError, UsageError
@@ -135,21 +136,32 @@ def events(kubectl: Kubectl, service: str) -> Iterator[EventsClient]:
     Raises:
         PlatformError: nobody collects events there, or there is no way to the collector.
     """
+    with _collector(kubectl, service, CONTROL_KEY) as (near, token), EventsClient(near, token) as client:
+        yield client
+
+
+@contextmanager
+def inspecting(kubectl: Kubectl, service: str) -> Iterator[InspectingClient]:
+    """A service's collector, for as long, opened for samples of its requests; raises as `events` does."""
+    with _collector(kubectl, service, JUDGE_KEY) as (near, token), InspectingClient(near, token) as client:
+        yield client
+
+
+@contextmanager
+def _collector(kubectl: Kubectl, service: str, key: str) -> Iterator[tuple[str, str]]:
+    """Address of a service's collector, for as long, and one of its tokens."""
     name = collector_name(service)
     try:
-        token = _token(kubectl, name, CONTROL_KEY)
+        token = _token(kubectl, name, key)
     except MissingError:
         raise PlatformError(f"Nobody collects events of {service}, so there are none.") from None
     except KeyError:
         raise PlatformError(
-            f"The Secret {name} is of an older Perch and has no {CONTROL_KEY}. Add one to its stringData, with "
+            f"The Secret {name} is of an older Perch and has no {key}. Add one to its stringData, with "
             f"kubectl edit secret {name}, and restart the collector."
         ) from None
-    with (
-        kubectl.forward(f"svc/{name}", COLLECTOR_PORT, namespace=kubectl.namespace) as near,
-        EventsClient(near, token) as client,
-    ):
-        yield client
+    with kubectl.forward(f"svc/{name}", COLLECTOR_PORT, namespace=kubectl.namespace) as near:
+        yield near, token
 
 
 def operator_pod(kubectl: Kubectl) -> Manifest:

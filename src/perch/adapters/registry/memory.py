@@ -78,7 +78,8 @@ class MemoryRegistry:
         self._entry(model, version)
         kept = self.reports.setdefault((model, version), {})
         kept[name] = text
-        for old in sorted(kept)[:-MOST_REPORTS]:
+        alike = [one for one in kept if one.startswith(f"{name.partition('-')[0]}-")]
+        for old in sorted(alike)[:-MOST_REPORTS]:
             del kept[old]
 
     def fetch(self, model: str, version: int, into: Path) -> Path:

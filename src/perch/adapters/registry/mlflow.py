@@ -141,7 +141,9 @@ class MlflowRegistry:
         with _silent_for_longer(), self._calling(f"keep a report about {model} version {version}"):
             run_id = self._found(model, version).run_id
             self._client.log_text(run_id, text, f"{_REPORTS}/{name}")
-            paths = sorted(file.path for file in self._client.list_artifacts(run_id, _REPORTS))
+            kind = f"{_REPORTS}/{name.partition('-')[0]}-"
+            found = (file.path for file in self._client.list_artifacts(run_id, _REPORTS))
+            paths = sorted(path for path in found if path.startswith(kind))
             artifacts = get_artifact_repository(self._client.get_run(run_id).info.artifact_uri)
             for path in paths[:-MOST_REPORTS]:
                 artifacts.delete_artifacts(path)

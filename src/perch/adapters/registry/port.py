@@ -49,6 +49,7 @@ class ModelVersion:
 
 
 MOST_REPORTS: Final = 20
+"""Of a kind, about one version."""
 
 
 class ModelRegistry(Protocol):
@@ -97,7 +98,10 @@ class ModelRegistry(Protocol):
         ...
 
     def keep_report(self, model: str, version: int, name: str, text: str) -> None:
-        """Keep a report about a version under a name, and of all of them the last `MOST_REPORTS` by their names."""
+        """Keep a report about a version under a name, which begins with its kind and a hyphen.
+
+        Of each kind the last `MOST_REPORTS` by their names stay.
+        """
         ...
 
     def fetch(self, model: str, version: int, into: Path) -> Path:
