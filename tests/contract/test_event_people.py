@@ -1,6 +1,7 @@
 """What is kept about a person is read back whole, and is gone when it is forgotten: from tables, log and file."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -108,6 +109,28 @@ def test_an_attribute_that_is_told_again_is_replaced(store):
     assert sql(store, "SELECT * FROM attributes ORDER BY 1") == [("u", "age", "33"), ("v", "age", "32")]
 
 
+def test_attributes_go_with_the_last_prediction_of_their_user_and_not_before(place):
+    clock = SimpleNamespace(now_s=500.0)
+    with EventStore(place, 100.0, lambda: clock.now_s, retention_s=1_000.0) as store:
+        early = [
+            shown("r1", "gone", 10.0),
+            shown("r2", "back", 10.0),
+            Prediction("r3", "ads", "1", "stable", 9.0, 0.1, 1, 0),
+        ]
+        store.add_predictions([*early, shown("r4", "back", 400.0)])
+        store.keep_attributes([Attribute(user, "age", "30") for user in ("gone", "back", "yet to come")])
+
+        def users(at_s):
+            clock.now_s = at_s
+            while store.tidy():
+                pass
+            return {user for (user,) in sql(store, "SELECT user_id FROM attributes")}
+
+        assert users(1_009.0) == {"gone", "back", "yet to come"}
+        assert users(1_100.0) == {"back", "yet to come"}
+        assert users(1_500.0) == {"yet to come"}
+
+
 def test_in_postgresql_attributes_belong_to_a_role_of_their_own_where_there_is_one(postgresql_url):
     """The store's own user may take the role for a transaction, and reads nothing without it."""
     url = database_with_roles(postgresql_url, "keeper")
@@ -116,4 +139,9 @@ def test_in_postgresql_attributes_belong_to_a_role_of_their_own_where_there_is_o
         with psycopg.connect(url) as direct, pytest.raises(psycopg.errors.InsufficientPrivilege):
             direct.execute("SELECT * FROM attributes")
         assert store.forget("u").attributes == 1
+        store.keep_attributes([Attribute("u", "age", "30")])
+        store.add_predictions([shown("r1", "u")])
+        while store.tidy():
+            pass
+        assert store.forget("u").attributes == 0
     EventStore(url, 100.0).__exit__()

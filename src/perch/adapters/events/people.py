@@ -5,11 +5,11 @@ Sensitive attributes stand in a table of their own, written by an endpoint of it
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, or_, select, text
+from sqlalchemy import Connection, delete, exists, or_, select, text
 
 from perch.adapters.events import schema
 from perch.adapters.events.writing import put
@@ -54,6 +54,16 @@ def forget(connection: Connection, user: str) -> Forgotten:
     schema.take_attributes_role(connection)
     attributes = _deleted(connection, delete(schema.attributes).where(schema.attributes.c.user_id == user))
     return Forgotten(predictions, inputs, outcomes, attributes, parked, exports)
+
+
+def forget_attributes_of_absent(connection: Connection, users: Collection[str]) -> None:
+    """Delete what is kept of those of some users of whom no prediction is left."""
+    if not users:
+        return
+    schema.take_attributes_role(connection)
+    of_user, served = schema.attributes.c.user_id, schema.predictions.c.user_id
+    is_served = exists().where(served == of_user)
+    connection.execute(delete(schema.attributes).where(of_user.in_(users), ~is_served))
 
 
 def _deleted(connection: Connection, statement: Any) -> int:  # noqa: ANN401  a delete of SQLAlchemy's
