@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from perch.cli.drift import drifting, tell_drift
+from perch.core.attributions import Attributed, Sample
 from perch.core.inputs import Counted, State, Window, judged
 from perch.drift.remembered import Remembered
 from perch.errors import PlatformError
@@ -24,6 +25,22 @@ class Target:
 
     def drift(self):
         return Remembered(self.state, "Inputs moved.")
+
+
+def test_what_inputs_add_has_a_table_of_its_own_and_what_drifts_a_sentence(capsys):
+    added = Attributed("price", Sample(900, 0.1, 0.2, 0.1), (0.0, 0.0), Sample(900, 0.6, 0.6, 0.5))
+    target = Target((SITE,))
+    for began_s in (NOW_S, NOW_S + 300):
+        target.state = judged(target.state, Window(began_s, began_s + 300, 3, None, (SITE,), (), (added,)))
+    tell_drift(target, as_json=False)
+    *_, head, price, _, _, since = capsys.readouterr().out.splitlines()
+    assert head.split()[:6] == ["input", "adds", "was", "magnitude", "was", "differs"]
+    assert price.split()[:6] == ["price", "+0.600", "+0.100", "0.600", "0.200", "0.500"]
+    assert "price adds +0.60 to the log-odds, and added +0.10 in training" in since
+    assert drifting(target) == (since,)
+    tell_drift(target, as_json=True)
+    (told,) = json.loads(capsys.readouterr().out)["attributions"]
+    assert told["drifts"]
 
 
 class Nobody:

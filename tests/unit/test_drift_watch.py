@@ -50,6 +50,13 @@ class Pod:
         drawn = self.rng.multinomial(requests, rows / rows.sum()).tolist()
         self.counts.scores = [have + more for have, more in zip(self.counts.scores, drawn, strict=True)]
 
+    def attribute(self, rows, more=()):
+        """Rows to which each input adds what it did in training, or so much more."""
+        for _ in range(rows):
+            parts = [self.rng.normal(one.mean, (one.square - one.mean**2) ** 0.5) for one in self.profile.attributions]
+            names = [one.name for one in self.profile.attributions]
+            self.counts.attributions.add([p + dict(more).get(n, 0.0) for n, p in zip(names, parts, strict=True)])
+
     @property
     def page(self):
         page = InputsPage(self.profile, Identity("ads", str(self.version)))
@@ -134,6 +141,35 @@ def test_an_input_that_moved_asks_for_a_training_until_it_is_back(site):
     site.windows(2)
     assert site.heard[-1] == replace(alert, sentence=site.heard[-1].sentence, firing=False)
     assert site.said[-1] == "device no longer drifts."
+
+
+def test_an_input_that_adds_more_than_in_training_is_named_until_it_adds_as_much_again(site):
+    def windows(count, more=()):
+        for pod in site.pods.values():
+            for _ in range(count):
+                pod.attribute(1_000, more)
+                site.windows(1)
+
+    windows(2, {"price": 0.5})
+    (finding,) = findings(site.watch.remembered.state)
+    assert finding.sentence.startswith("price adds +0.")
+    assert (
+        "What inputs add to the scores moved, and no input by itself did. price adds" in site.watch.remembered.sentence
+    )
+    assert site.said == [f"What an input adds to the scores drifts. {finding.sentence}"]
+    windows(2)
+    assert site.said[-1] == "What price adds no longer drifts."
+    assert not site.heard, "it asks for no training"
+
+
+def test_a_process_that_restarts_does_not_take_back_what_was_added(site):
+    site.pods["3"].attribute(500)
+    site.windows(1)
+    site.pods["3"] = Pod(3)
+    site.pods["3"].attribute(400)
+    site.windows(1)
+    assert {reading.rows for reading in site.watch.remembered.state.attributions.values()} == {400}
+    assert not findings(site.watch.remembered.state)
 
 
 def test_what_was_found_survives_a_restart(site):
