@@ -102,8 +102,13 @@ def test_five_percent_errors_cost_at_most_ten_bad_responses(report):
 
 def test_what_was_caught_in_the_shadow_was_served_to_nobody(report):
     for rollout in report["rollouts"]:
-        if rollout["name"] in {"constant", "skew"}:
+        if rollout["name"] in {"constant", "skew", "inputs"}:
             assert rollout["bad_responses"] == 0, rollout["name"]
+
+
+def test_evidently_finds_what_scores_do_not_tell(report):
+    (inputs,) = [rollout for rollout in report["rollouts"] if rollout["name"] == "inputs"]
+    assert "by Evidently column ad_age_days differs most" in inputs["reason"]
 
 
 def test_stages_tell_their_time_and_rows(report):

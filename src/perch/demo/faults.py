@@ -14,6 +14,9 @@ CONSTANT: Final = {"constant_score": 0.02}
 SKEW: Final = {"skew": {"column": "price", "how": "scale", "factor": 100.0}}
 """Prices in cents, where training had whole units."""
 
+IN_HOURS: Final = {"skew": {"column": "ad_age_days", "how": "scale", "factor": 24.0}}
+"""An age in hours, where training had days: the models of the demonstration give nearly the same scores."""
+
 SILENCE: Final = {"silent": True}
 """A process that hangs."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perch.core.types import Action
-from perch.demo.faults import CONSTANT, ERRORS, SKEW
+from perch.demo.faults import CONSTANT, ERRORS, IN_HOURS, SKEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,14 @@ SCENARIOS = (
         "A retrained model that is sent prices in cents, where training had whole units (training-serving skew)",
         Action.ROLL_BACK,
         faults=SKEW,
+        misjudges=True,
+    ),
+    Scenario(
+        "inputs",
+        "A retrained model that is sent the age of ads in hours, where training had days: it scores them as before",
+        Action.ROLL_BACK,
+        faults=IN_HOURS,
+        policy={"external_judge": True, "shadow_s": 60.0},
         misjudges=True,
     ),
     Scenario(
