@@ -139,6 +139,15 @@ def registry(forward, tmp_path_factory):
         yield registry
 
 
+@pytest.fixture(scope="session")
+def blind(registry, tmp_path_factory):
+    """The challenger once more, of whose scores nothing is expected: only labels can tell what is wrong with them."""
+    package, known = registry.fetch("ad-clicks", 2, tmp_path_factory.mktemp("blind")), registry.get("ad-clicks", 2)
+    version = registry.register("ad-clicks", package, metrics=known.metrics, tags=known.tags).version
+    registry._client.set_model_version_tag("ad-clicks", str(version), "perch.score_histogram", "[]")
+    return version
+
+
 class ServiceObject:
     """A ModelService in the cluster, as a person sees it."""
 

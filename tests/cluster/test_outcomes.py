@@ -12,18 +12,9 @@ from cluster_release import declared, runs, serving, spoil, traffic, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-MODEL, WINDOW_S = "ad-clicks", 4
+WINDOW_S = 4
 SLOW = {"latencyP99Ms": 2_000, "negligibleLatencyMs": 2_000}  # nobody goes home for what a busy machine does
 WATCHED = {"labels": "watched", "startWeight": 0.5, "bakeS": 120, "margin": 0.05}
-
-
-@pytest.fixture(scope="module")
-def blind(registry, tmp_path_factory):
-    """The challenger once more, of whose scores nothing is expected: only labels can tell what is wrong with them."""
-    package, known = registry.fetch(MODEL, 2, tmp_path_factory.mktemp("blind")), registry.get(MODEL, 2)
-    version = registry.register(MODEL, package, metrics=known.metrics, tags=known.tags).version
-    registry._client.set_model_version_tag(MODEL, str(version), "perch.score_histogram", "[]")
-    return version
 
 
 class CollectorPod:
