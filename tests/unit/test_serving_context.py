@@ -2,11 +2,13 @@
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 
 from perch.serving.context import Context, Told
 from perch.serving.scoring import Scores
 from perch.signals.events import Prediction
+from perch.workload.features import FeatureColumns, FeatureSettings, Transform
 from perch.workload.schema import CLICK_LOG, Schema, Slice
 
 SCHEMA = Schema(
@@ -78,6 +80,42 @@ def test_slices_are_told_by_their_names_but_no_sensitive_ones():
     assert (
         "group" not in Context(CLICK_LOG).of("r", "stable", {n: [None] for n in CLICK_LOG.inputs}, UNCHANGED, 0).slices
     )
+
+
+@pytest.fixture
+def trained():
+    """A transform that has seen the user u1, the ad a1 and the site s1 often."""
+    log = pd.DataFrame({"user": ["u1"] * 50, "ad": ["a1"] * 50, "site": ["s1"] * 50})
+    columns = FeatureColumns(categorical=("user", "ad", "site"))
+    return Transform.fit(log, np.arange(50) % 5 == 0, columns, FeatureSettings())
+
+
+@pytest.mark.parametrize(
+    ("shown", "part"), [(0, "none"), (1, "ad"), (2, "user+ad"), (3, "several"), (4, "none"), (5, "site")]
+)
+def test_what_training_had_not_seen_of_the_shown_row_is_a_slice_of_every_model(trained, shown, part):
+    columns = {
+        "user": ["u1", "u1", "new", "new", None, "u1"],
+        "ad": ["a1", "new", "new", "new", "", "a1"],
+        "site": ["s1", "s1", "s1", "new", None, "new"],
+    }
+    matrix = trained.transform(columns)
+    scores = Scores([], matrix.missing, matrix.unseen, features=matrix.values)
+    context = Context(Schema((), ("user", "ad", "site"), ("site",)), features=trained.names)
+    assert context.of("r", "stable", columns, scores, shown).slices == {"unseen": part}
+
+
+def test_a_slice_of_that_name_is_the_workloads_and_an_event_has_room_for_twenty(trained):
+    matrix = trained.transform({"user": ["u1"], "ad": ["new"], "site": ["s1"]})
+    scores = Scores([], {}, matrix.unseen, features=matrix.values)
+
+    def slices(*declared):
+        schema = Schema((), ("user", "ad", "site"), ("site",), slices=declared)
+        columns = {"user": ["u1"], "ad": ["new"], "site": ["s1"]}
+        return Context(schema, features=trained.names).of("r", "stable", columns, scores, 0).slices
+
+    assert slices(Slice("site", name="unseen")) == {"unseen": "s1"}
+    assert set(slices(*(Slice("site", name=f"slice{i}") for i in range(20)))) == {f"slice{i}" for i in range(20)}
 
 
 def test_a_model_without_slices_tells_of_none():
