@@ -118,6 +118,15 @@ def drift(
 
 @app.command()
 @targeted
+def inspect(target: Target) -> None:
+    """Inspect the champion's last hour: is it asked what training saw, and reads it the same? With Evidently's report."""
+    from perch.cli.inspect import inspect_and_tell
+
+    inspect_and_tell(target)
+
+
+@app.command()
+@targeted
 def kpi(
     target: Target,
     days: Annotated[float, typer.Option(help="Of so many days.", min=0.01, max=400)] = 7.0,
