@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.builders import dashboard
 
-from dashboards.board import OF_SERVICE, Row, graded, lines, number, of_service
+from dashboards.board import OF_SERVICE, Row, graded, light, lines, number, of_service
 
 _LIVE = 'arm=~"baseline|stable|canary"'
 _ARMS = "{{arm}}, version {{version}}"
@@ -43,6 +43,21 @@ def model() -> dashboard.Dashboard:
                         "Requests a second whose labels became final within the last hour.",
                         f"{_sum('requests', '', _WINDOW)} / 3600",
                         "cps",
+                    ),
+                    light(
+                        "Clicks come in",
+                        "No when many were predicted and not one came.",
+                        f"1 - perch:labels_silent{{{OF_SERVICE}}}",
+                    ),
+                    graded(
+                        number(
+                            "Runs of training that failed",
+                            "In a row, up to the last one.",
+                            f"perch:training_failures{{{OF_SERVICE}}}",
+                        ),
+                        "green",
+                        (1, "orange"),
+                        (3, "red"),
                     ),
                 ],
             ),
@@ -96,6 +111,23 @@ def model() -> dashboard.Dashboard:
                             f"{_of_operator('drift_psi')} / {_of_operator('drift_limit')} > 0.5",
                             "{{feature}} {{other}} ({{against}})",
                         ),
+                    ),
+                ],
+            ),
+            Row(
+                8,
+                [
+                    lines(
+                        "Age",
+                        "Of the champion, beside the age at which one is trained anew at the latest.",
+                        (f"perch:model_age_seconds{{{OF_SERVICE}}}", "age"),
+                        (f"perch:model_age_limit_seconds{{{OF_SERVICE}}}", "limit"),
+                        unit="s",
+                    ),
+                    lines(
+                        "Decay",
+                        "Evidence that clicks come otherwise than when the champion was new; the alarm rings at 1.",
+                        (f"perch:decay_level{{{OF_SERVICE}}}", "evidence"),
                     ),
                 ],
             ),

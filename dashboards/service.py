@@ -49,6 +49,17 @@ def service() -> dashboard.Dashboard:
                         (100, "red"),
                     ),
                     light(
+                        "Champion in place",
+                        "No when the last rollout ended with the baseline in its place.",
+                        f"1 - perch:fallen_back{{{OF_SERVICE}}}",
+                    ),
+                    number(
+                        "Age",
+                        "Of the champion: what it does not know.",
+                        f"perch:model_age_seconds{{{OF_SERVICE}}}",
+                        "s",
+                    ),
+                    light(
                         "Operator", "Whether one holds the lease and so may write.", "max(perch_operator_lease_held)"
                     ),
                 ],
