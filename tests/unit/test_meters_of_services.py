@@ -5,8 +5,10 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import generate_latest
 
+from perch.core.attributions import AttributionReading
 from perch.core.decay import Decay
 from perch.core.freshness_types import State as Age
+from perch.core.inputs import State
 from perch.core.policy import FreshnessPolicy, Slo
 from perch.rollout.meters import Meters
 
@@ -95,3 +97,19 @@ def test_a_fallback_is_told_until_another_rollout_ends_otherwise(meters):
     assert "fallen_back{ads} 1.0" in shown(meters)
     tell(meters, "serving", outcome="promote")
     assert "fallen_back{ads} 0.0" in shown(meters)
+
+
+def test_what_inputs_add_is_told_by_input_and_the_last_window_takes_the_place_of_the_one_before(meters):
+    def reading(feature, *, drifts):
+        return AttributionReading(feature, 900, 0.6, 0.1, 0.7, 0.2, 0.5, 0.15, "", drifts=drifts)
+
+    meters.tell_drift("shop", "ads", State(attributions={"site": reading("site", drifts=False)}))
+    meters.tell_drift("shop", "ads", State(attributions={"price": reading("price", drifts=True)}))
+    told = {line for line in shown(meters) if line.startswith("attribution_")}
+    assert told == {
+        'attribution_mean{feature="price",ads} 0.6',
+        'attribution_magnitude{feature="price",ads} 0.7',
+        'attribution_difference{feature="price",ads} 0.5',
+        'attribution_limit{feature="price",ads} 0.15',
+        'attribution_active{feature="price",ads} 1.0',
+    }
