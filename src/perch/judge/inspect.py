@@ -144,7 +144,7 @@ def sentences(found: Inspected) -> Iterator[str]:
 def _of_drift(columns: Sequence[ColumnDrift]) -> Iterator[str]:
     drifting = sorted((one for one in columns if one.drifts), key=lambda one: one.threshold - one.distance)
     for one in drifting:
-        yield f"{one.column}: not as in training, at a distance of {one.distance:.2f} from {one.threshold:.2f} on."
+        yield f"{one.column} drifts from training: distance {one.distance:.2f}, threshold {one.threshold:.2f}."
     if columns and not drifting:
         yield f"None of {len(columns)} columns drifts from training."
 
