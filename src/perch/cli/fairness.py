@@ -73,16 +73,16 @@ def _figures(groups: Sequence[Told]) -> Table:
 def _figure(measure: str, figure: Figure | None) -> str:
     if figure is None:
         return ""
-    form = ".2%" if measure in _RATES else ".3f" if measure == "log_loss" else ".2f"
-    estimate, low, high = (format(one, form) for one in (figure.estimate, figure.low, figure.high))
-    return f"{estimate}\n[dim]{low} to {high}[/]"
+    times, unit = (100, "%") if measure in _RATES else (1, "")
+    estimate, low, high = (f"{times * one:#.3g}".rstrip(".") for one in (figure.estimate, figure.low, figure.high))
+    return f"{estimate}{unit}\n[dim]{low}-{high}{unit}[/]"
 
 
 def _gaps(groups: Sequence[Told]) -> Table | str:
     worst = {name: one for name in MEASURES if (one := largest(groups, name)) is not None}
     if not worst:
         return f"  Nothing to compare: of fewer than two groups more than {LEAST_CLICKS} clicks are known."
-    table = Table("largest gap", "group", Column("from all", justify="right"), "", box=None)
+    table = Table("\nlargest gap", "\ngroup", Column("\nfrom all", justify="right"), "", box=None)
     for name, one in worst.items():
         gap = one.gaps[name]
         table.add_row(_said(name), escape(_group(one)), f"{gap.estimate:+.0%}", f"({gap.low:+.0%} to {gap.high:+.0%})")
