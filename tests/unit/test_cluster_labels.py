@@ -27,12 +27,10 @@ def cluster():
     return FakeCluster()
 
 
-def apply(cluster, may_write=lambda: None, judging=None):
+def apply(cluster, may_write=lambda: None, **judges):
     async def once():
         route = Route("ads", NAMESPACE, "kserve/gateway", "ads.perch")
-        labels = ClusterLabels(
-            cluster.client, COLLECTING, route, "token", judging=judging, owner=OWNER, may_write=may_write
-        )
+        labels = ClusterLabels(cluster.client, COLLECTING, route, "token", **judges, owner=OWNER, may_write=may_write)
         try:
             await labels.apply()
         finally:
@@ -84,6 +82,15 @@ def test_a_judge_runs_beside_the_collector_for_as_long_as_one_is_wanted(cluster)
     apply(cluster)
     assert cluster.names("deployments") == set()
     assert cluster.names("statefulsets") == {"ads-collector"}
+
+
+def test_an_inspection_is_planned_for_as_long_as_one_is_wanted(cluster):
+    apply(cluster, inspecting=JUDGING)
+    metadata = cluster.get("cronjobs", "ads-inspect")["metadata"]
+    assert (metadata["labels"], metadata["ownerReferences"]) == (LABELS, [OWNER])
+    assert cluster.names("deployments") == set()
+    apply(cluster)
+    assert cluster.names("cronjobs") == set()
 
 
 def test_a_deployment_of_somebody_else_is_neither_changed_nor_taken_away(cluster):

@@ -10,6 +10,7 @@ from perch.adapters.events.inspecting import InspectingClient
 from perch.adapters.registry.memory import MemoryRegistry
 from perch.adapters.registry.port import Role
 from perch.errors import ModelError, PlatformError, RegistryError
+from perch.judge import inspect as inspect_job
 from perch.judge.inspect import inspect, sentences
 from perch.pipeline.reference import reference
 from perch.pipeline.settings import PipelineSettings
@@ -193,3 +194,13 @@ def test_what_was_found_is_told_as_the_collector_reads_it(registry):
         inspect(collector, registry, "ads", NOW_S)
     assert (bodies[0]["model"], bodies[0]["version"], bodies[0]["requests"]) == ("ads", "2", 50)
     assert {"feature": "price", "requests": 50, "equal": 50} in bodies[0]["features"]
+
+
+def test_a_service_that_nobody_asks_is_no_failure_of_the_job(registry, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(inspect_job, "MlflowRegistry", lambda _: registry)
+    monkeypatch.setattr(InspectingClient, "sample", lambda *_: [])
+    monkeypatch.setattr("os.nice", lambda _: 0)
+    (tmp_path / "token").write_text("judge")
+    options = ["--collector", "http://c", "--token-file", str(tmp_path / "token"), "--registry", "r", "--model", "ads"]
+    inspect_job.main(options)
+    assert "No request of version 1 has its inputs kept" in capsys.readouterr().out

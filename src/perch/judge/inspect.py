@@ -42,6 +42,10 @@ class Collector(Protocol):
         ...
 
 
+class NothingToInspectError(PlatformError):
+    """There is no champion, or nothing is known of what it was asked."""
+
+
 class Inspected(NamedTuple):
     """What was found of a version."""
 
@@ -65,16 +69,17 @@ def inspect(collector: Collector, registry: ModelRegistry, model: str, now_s: fl
         now_s: By the clock, in seconds since the epoch.
 
     Raises:
-        PlatformError: there is no champion, or no request of it; or the collector does not answer.
+        NothingToInspectError: there is no champion, or no request of it.
+        PlatformError: the collector does not answer.
         RegistryError: the registry does not answer.
         ModelError: the champion's package is corrupt.
     """
     champion = registry.holder(model, Role.CHAMPION)
     if champion is None:
-        raise PlatformError(f"{model} has no champion, so there is nothing to inspect. See: perch models")
+        raise NothingToInspectError(f"{model} has no champion, so there is nothing to inspect. See: perch models")
     sample = collector.sample(champion.version, now_s - WINDOW_S, now_s)
     if not sample:
-        raise PlatformError(
+        raise NothingToInspectError(
             f"No request of version {champion.version} has its inputs kept from the last hour. "
             "spec.events.featuresShare is the share of the requests that have."
         )
@@ -155,7 +160,7 @@ def _asked(example: Example) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Inspect once, and say what was found.
+    """Inspect once, and say what was found; a service that nobody asks is no failure of a job.
 
     Raises:
         UsageError: the token file cannot be read.
@@ -164,8 +169,11 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     os.nice(_NICE)
     with InspectingClient(options.collector, asgi.read_token(options.token_file)) as collector:
-        found = inspect(collector, MlflowRegistry(options.registry), options.model, time.time())
-    for sentence in sentences(found):
+        try:
+            said = sentences(inspect(collector, MlflowRegistry(options.registry), options.model, time.time()))
+        except NothingToInspectError as nothing:
+            said = iter([str(nothing)])
+    for sentence in said:
         print(sentence)  # noqa: T201  the log
 
 

@@ -170,16 +170,24 @@ class _Clients:
             self.route(),
             labels_token(options.ledgers, self.namespace, name),
             judging=self.judging(),
+            inspecting=self.inspecting(),
             owner=self.owner,
             may_write=self._may_write,
         )
 
     def judging(self) -> Judging | None:
         """`None`: there is no judge, or none is wanted."""
-        options, spec = self.operator.options, self.declaration.spec
-        if not (options.judge_image and spec.policy.external_judge):
+        return self._with_evidently() if self.declaration.spec.policy.external_judge else None
+
+    def inspecting(self) -> Judging | None:
+        """`None`: there is no Evidently, or no inputs are kept."""
+        return self._with_evidently() if self.declaration.spec.events.features_share > 0 else None
+
+    def _with_evidently(self) -> Judging | None:
+        options = self.operator.options
+        if not options.judge_image:
             return None
-        return Judging(options.judge_image, spec.model, options.registry_url)
+        return Judging(options.judge_image, self.declaration.spec.model, options.registry_url)
 
     def fleet(self, seen: Seen, collector_url: str | None) -> KServeFleet:
         options, spec = self.operator.options, self.declaration.spec

@@ -14,6 +14,7 @@ from typing import Any, Final
 from lightkube import AsyncClient
 from lightkube.core.exceptions import ApiError
 from lightkube.resources.apps_v1 import Deployment, StatefulSet
+from lightkube.resources.batch_v1 import CronJob
 from lightkube.resources.core_v1 import PersistentVolumeClaim, Secret
 from lightkube.resources.core_v1 import Service as ServiceObject
 
@@ -29,7 +30,7 @@ from perch.adapters.labels.collector_resources import (
     volume_claim,
 )
 from perch.adapters.labels.http import HttpLabels
-from perch.adapters.labels.judge_resources import Judging, deployment, judge_name
+from perch.adapters.labels.judge_resources import Judging, cron_job, deployment, inspection_name, judge_name
 from perch.adapters.traffic.gateway import REQUEST_TIMEOUT, Route
 from perch.errors import PlatformError
 from perch.signals.labels import Arrivals, Comparison, Cursor
@@ -51,6 +52,7 @@ class ClusterLabels:
         token: str,
         *,
         judging: Judging | None = None,
+        inspecting: Judging | None = None,
         owner: Manifest,
         may_write: Callable[[], None],
     ) -> None:
@@ -62,12 +64,14 @@ class ClusterLabels:
             route: The gateway and the host at which applications tell outcomes.
             token: Opens the collector for labels.
             judging: The external judge that is to run beside it; `None`: none is.
+            inspecting: Who is to inspect the champion once an hour; `None`: nobody.
             owner: Reference to the object with which all of it is to go.
             may_write: Raises `PlatformError` when another operator writes.
         """
         self._client = client
         self._collecting = collecting
         self._judging = judging
+        self._inspecting = inspecting
         self._route = route
         self._digest = asgi.digest(token)
         self._owner = owner
@@ -131,17 +135,19 @@ class ClusterLabels:
             async with writing(doing, self._may_write):
                 await self._client.apply(one, force=True)
         if self._judging is None:
-            await self._take_judge_away()
+            await self._take_away(Deployment, judge_name(self._collecting.service))
+        if self._inspecting is None:
+            await self._take_away(CronJob, inspection_name(self._collecting.service))
 
-    async def _take_judge_away(self) -> None:
-        """Delete the judge that ran while the policy wanted it."""
+    async def _take_away(self, kind: Any, name: str) -> None:  # noqa: ANN401  any resource of lightkube's
+        """Delete what ran while it was wanted."""
         service, namespace = self._collecting.service, self._collecting.namespace
-        doing = f"take the judge of {service} away"
+        doing = f"take {name} away"
         with calling(doing):
-            found = await find(self._client, Deployment, judge_name(service), namespace)
+            found = await find(self._client, kind, name, namespace)
         if found is not None and found.metadata is not None and is_ours(found.metadata, service, self._owner):
             async with writing(doing, self._may_write):
-                await self._client.delete(Deployment, judge_name(service), namespace=namespace)
+                await self._client.delete(kind, name, namespace=namespace)
 
     def _wanted(self) -> Iterator[Any]:
         collecting = self._collecting
@@ -150,6 +156,8 @@ class ClusterLabels:
         yield self._owned(HTTPRoute, feedback_route(self._route, collecting))
         if self._judging is not None:
             yield self._owned(Deployment, deployment(collecting, self._judging))
+        if self._inspecting is not None:
+            yield self._owned(CronJob, cron_job(collecting, self._inspecting))
         yield self._owned(PersistentVolumeClaim, volume_claim(collecting))  # last, for one that cannot grow is refused
 
     async def _find(self, wanted: Any) -> Any:  # noqa: ANN401  any resource of lightkube's
