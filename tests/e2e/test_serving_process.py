@@ -1,6 +1,7 @@
 """The serving process itself: a real package, real sockets, real signals."""
 
 import asyncio
+import math
 import shutil
 import socket
 import struct
@@ -82,6 +83,18 @@ def test_every_protocol_gives_the_models_own_scores(client, package):
     context = {name: value for name, value in ROW.items() if name != "price"}
     slate = client.post("/rank", json={"context": context, "candidates": [{"price": 0.3}] * 2})
     assert slate.json()["scores"] == expected
+
+
+def test_a_score_is_explained_by_what_its_inputs_add_and_counts_for_nobody(client, package):
+    context = {name: value for name, value in ROW.items() if name != "price"}
+    before = counted(client).requests
+    slate = client.post("/explain", json={"context": context, "candidates": [{"price": 0.3}, {"price": None}]})
+    first, _ = slate.json()["explanations"]
+    (expected,) = load_package(*package).score({name: [value] for name, value in ROW.items()})
+    assert first["score"] == expected
+    odds = first["base"] + sum(first["inputs"].values())
+    assert 1 / (1 + math.exp(-odds)) == pytest.approx(expected)
+    assert counted(client).requests == before
 
 
 def test_a_binary_request_as_tritonclient_sends_it_is_answered_in_binary(client):
