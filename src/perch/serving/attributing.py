@@ -17,7 +17,7 @@ from perch.workload.features import Floats
 from perch.workload.profile import Attribution
 
 SAMPLE_S = 0.25
-"""Time between two rows that are counted: 1,200 a window, for a five-hundredth of a processor."""
+"""Time between two rows that are counted: 1,200 a window, for a three-hundredth of a processor."""
 
 _DECIMALS = 6
 
