@@ -94,10 +94,10 @@ def _quality() -> list[Row]:
             [
                 lines(
                     "Clicks for each that was predicted, by slice",
-                    "Of the last day's final labels: where a part of a slice is misjudged.",
+                    "Of the last day's final labels: where a part is misjudged; unseen: what training had not seen.",
                     (
                         f"{_slices('clicks')} / {_slices('expected_clicks')}",
-                        "{{slice}} {{part}}",
+                        "{{slice}} {{part}}, version {{version}}",
                     ),
                 ),
                 lines(
@@ -261,7 +261,7 @@ def _estimated(field: str) -> str:
 
 def _slices(field: str) -> str:
     of = f'{OF_SERVICE}, {_LIVE}, labels="final", slice!=""'
-    return f"sum by (slice, part) (increase(perch_quality_{field}_total{{{of}}}[1d]))"
+    return f"sum by (slice, part, version) (increase(perch_quality_{field}_total{{{of}}}[1d]))"
 
 
 def _bins(field: str) -> str:
