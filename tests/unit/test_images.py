@@ -78,6 +78,8 @@ RUNS = {
     "training": [
         "perch.judge.__main__",
         "perch.judge.comparison",
+        "perch.judge.inspect",
+        "perch.judge.training",
         *(f"perch.workflows.steps.{step}" for step in STEPS),
     ],
 }
