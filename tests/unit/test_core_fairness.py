@@ -87,6 +87,11 @@ def test_a_group_none_of_which_is_picked_is_seen_and_as_if_one_had_been():
     assert gap(few, picked + few, "recall", 0.001).proven == 0.0
 
 
+def test_a_share_is_at_most_all():
+    few = reduce(add, [of(requests=1, clicks=1, predicted=0.5) for _ in range(3)])
+    assert figure(few, "recall", 0.001).high == 1.0
+
+
 def test_what_has_nothing_to_divide_by_is_not_told():
     assert figure(NOBODY, "score", 0.05) is None
     assert gap(NOBODY, of(requests=1, predicted=0.1), "score", 0.05) is None

@@ -12,13 +12,12 @@ from rich.table import Column, Table
 
 from perch.cli.options import console
 from perch.cli.target import Target
-from perch.core.fairness import LEAST_CLICKS, MEASURES, Figure
+from perch.core.fairness import LEAST_CLICKS, MEASURES, SHARES, Figure
 from perch.core.types import Arm
 from perch.signals.fairness import ERROR, LEAST_USERS, Fairness, Told, largest, tell
 
 _HOUR_S: Final = 3_600.0
 _NAMES: Final[Mapping[str, str]] = {Arm.STABLE: "champion", Arm.BASELINE: "baseline", Arm.CANARY: "canary"}
-_RATES: Final = ("recall", "selection", "score", "click_rate")  # the others are ratios to 1, and nats
 
 
 def tell_fairness(target: Target, window_h: float, *, as_json: bool) -> None:
@@ -73,7 +72,7 @@ def _figures(groups: Sequence[Told]) -> Table:
 def _figure(measure: str, figure: Figure | None) -> str:
     if figure is None:
         return ""
-    times, unit = (100, "%") if measure in _RATES else (1, "")
+    times, unit = (100, "%") if measure in SHARES else (1, "")
     estimate, low, high = (f"{times * one:#.3g}".rstrip(".") for one in (figure.estimate, figure.low, figure.high))
     return f"{estimate}{unit}\n[dim]{low}-{high}{unit}[/]"
 
@@ -81,7 +80,7 @@ def _figure(measure: str, figure: Figure | None) -> str:
 def _gaps(groups: Sequence[Told]) -> Table | str:
     worst = {name: one for name in MEASURES if (one := largest(groups, name)) is not None}
     if not worst:
-        return f"  Nothing to compare: of fewer than two groups more than {LEAST_CLICKS} clicks are known."
+        return f"  Nothing to compare: no group has {LEAST_CLICKS} clicks, or there is only one group."
     table = Table("\nlargest gap", "\ngroup", Column("\nfrom all", justify="right"), "", box=None)
     for name, one in worst.items():
         gap = one.gaps[name]

@@ -14,7 +14,7 @@ and the intervals hold all at once, the one of the largest gap, too.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
-from math import exp, log, sqrt
+from math import exp, inf, log, sqrt
 from statistics import NormalDist
 from typing import Final
 
@@ -38,6 +38,9 @@ MEASURES: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Which sum over which. The first three are those of the gate: a gap in them is the model's; a gap in the last three
 may be the groups' own."""
+
+SHARES: Final = ("recall", "selection", "score", "click_rate")
+"""Measures that are 1 at most."""
 
 CALLED_SHARE: Final = 0.05
 """Best scores of all requests, of which one tells whom the model picks."""
@@ -111,7 +114,8 @@ def figure(group: Sums, measure: str, error: float) -> Figure | None:
         return None
     radius = sqrt(max(float(own @ _products(group) @ own), 0.0)) * _stretch(group, measure, error)
     center = _log_ratio(group, measure)
-    return _figure(_ratio(group, measure), exp(center - radius), exp(center + radius))
+    most = 1.0 if measure in SHARES else inf
+    return _figure(_ratio(group, measure), exp(center - radius), min(exp(center + radius), most))
 
 
 def gap(group: Sums, whole: Sums, measure: str, error: float) -> Figure | None:
