@@ -32,7 +32,7 @@ install: .venv/.installed  ## Install everything into .venv
 	$(UV) sync --frozen --quiet
 	@touch $@
 
-demo: install  ## See a good model promoted and bad ones come home, on this machine, in under four minutes
+demo: install  ## See a good model promoted and bad ones come home, on this machine, in about four minutes
 	$(RUN)/perch demo
 
 # Where a service runs: on this machine, or on the cluster that CONTEXT names.
