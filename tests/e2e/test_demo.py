@@ -111,6 +111,10 @@ def test_evidently_finds_what_scores_do_not_tell(report):
     assert "by Evidently column ad_age_days differs most" in inputs["reason"]
 
 
+def test_an_inspection_names_what_is_read_otherwise_than_in_training(report):
+    assert [note for note in report["notes"] if note.startswith("price is skewed: training makes the same of ")]
+
+
 def test_stages_tell_their_time_and_rows(report):
     stages = {stage["name"]: stage for stage in report["stages"]}
     assert stages["data"]["rows"] >= 300_000

@@ -119,7 +119,7 @@ def drift(
 @app.command()
 @targeted
 def inspect(target: Target) -> None:
-    """Inspect the champion's last hour: is it asked what training saw, and reads it the same? With Evidently's report."""
+    """Inspect the champion's last hour: is it asked, and does it read, what training did? With Evidently's report."""
     from perch.cli.inspect import inspect_and_tell
 
     inspect_and_tell(target)
@@ -305,7 +305,7 @@ def demo(
     name: Annotated[str, typer.Option(help="Name of the run; its report stands in runs/NAME.")] = "demo",
     seed: Annotated[int, typer.Option(help="Seed of the market, the models and the faults.")] = 0,
 ) -> None:
-    """See a good model promoted and bad ones come home by themselves, on this machine, in under four minutes."""
+    """See a good model promoted and bad ones come home by themselves, on this machine, in about four minutes."""
     from perch.demo.run import run_demo
 
     run_demo(name, seed)

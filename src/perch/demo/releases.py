@@ -2,16 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 
 from perch.core.types import Action, Phase, Verdict
+from perch.demo.breaking import break_version
 from perch.demo.scenarios import Scenario
 from perch.demo.traffic import Tally, Traffic
 from perch.errors import PlatformError
@@ -63,7 +62,7 @@ class Releases:
         service = self._platform.service
         champion = service.status().arms["stable"]
         if faults := dict(scenario.faults) | self._slowness(scenario, champion):
-            await self._break(version, faults)
+            await break_version(self._platform, version, faults)
         tally, began_s = self._traffic.start_tally(), time.time()
         self._usual = tally
         name = await service.release(version, replace(self._policy, **scenario.policy), began_s)
@@ -74,7 +73,7 @@ class Releases:
             if pending and service.status().phase is Phase.GUARD:
                 await asyncio.sleep(3.0)  # the guard sees the version healthy first
                 for broken in pending:
-                    await self._break(broken, scenario.later_faults)
+                    await break_version(self._platform, broken, scenario.later_faults)
                 pending = set()
             if time.time() - began_s > _LONGEST_S:
                 raise PlatformError(f"Rollout {name} had not ended after {_LONGEST_S:.0f} s; its ledger says why.")
@@ -92,15 +91,6 @@ class Releases:
         delay_ms = max((scenario.p99_factor - 1) * usual_ms, 2 * self._slo.latency_floor_ms)
         self._view.line(f"The champion's p99 is {usual_ms:.1f} ms; the canary answers {delay_ms:.1f} ms later.")
         return {"latency_ms": delay_ms}
-
-    async def _break(self, version: int, faults: Mapping[str, Any]) -> None:
-        headers = {"authorization": f"Bearer {self._platform.token}"}
-        async with httpx.AsyncClient(trust_env=False) as client:
-            try:
-                answer = await client.put(self._platform.fault_url(version), json=dict(faults), headers=headers)
-                answer.raise_for_status()
-            except httpx.HTTPError as error:
-                raise PlatformError(f"Version {version} cannot be broken on purpose: {error}.") from error
 
     def _show(self, scenario: Scenario) -> None:
         status = self._platform.service.status()

@@ -17,6 +17,7 @@ import httpx
 from perch import load
 from perch.adapters.registry.port import ModelRegistry
 from perch.demo.declaration import TRAFFIC_RPS, demo_declaration
+from perch.demo.inspection import inspect_broken
 from perch.demo.models import Trained, train_models
 from perch.demo.releases import Releases
 from perch.demo.scenarios import SCENARIOS
@@ -68,6 +69,12 @@ class _Run:
         began = time.perf_counter()
         yield
         self.stages.append(StageRecord(name, time.perf_counter() - began, rows))
+
+    def tell(self, *sentences: str) -> None:
+        """Say something, and note it in the report."""
+        for sentence in sentences:
+            self.notes.append(sentence)
+            self.view.line(sentence)
 
     def record(self) -> RunRecord:
         """The record as it stands."""
@@ -167,11 +174,12 @@ async def _live(
             releases = Releases(running, traffic, spec, run.view)
             async for rollout in releases.run_all(list(zip(SCENARIOS, versions, strict=True)), run.step):
                 run.rollouts.append(rollout)
+            with run.step("inspection"):
+                run.tell(*await inspect_broken(running, run.folder, spec.model))
         with run.step("load"):
             run.load = await asyncio.to_thread(_prove, spec, running, market, run.folder)
         joined = await _joined_outcomes(running)
-        run.notes.append(f"The market sent {traffic.clicks_sent} clicks; {joined} joined their predictions.")
-        run.view.line(run.notes[-1])
+        run.tell(f"The market sent {traffic.clicks_sent} clicks; {joined} joined their predictions.")
 
 
 def _prove(spec: Spec, running: Platform, market: Market, folder: Path) -> LoadRecord:

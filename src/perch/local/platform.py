@@ -22,6 +22,7 @@ from perch.adapters.labels.http import HttpLabels
 from perch.adapters.metrics.scrape import ScrapeSource
 from perch.adapters.registry.port import ModelRegistry
 from perch.adapters.traffic import envoy
+from perch.core.inputs import State as DriftState
 from perch.core.recalibration import Change
 from perch.drift.remembered import drift_file
 from perch.drift.watch import DriftWatch
@@ -65,6 +66,9 @@ class Platform:
 
     alerts_token: str
     """Opens the control server for alerts, and for nothing else."""
+
+    judge_token: str
+    """Opens the collector for what is to be judged and inspected, and for nothing else."""
 
     freshness: Watch | None
     """`None`: nobody watches over the age of the model."""
@@ -134,23 +138,10 @@ async def platform(
         )
         stack.push_async_callback(metrics.close)
         token = places.token.read_text(encoding="utf-8")
-        collector_url = f"http://127.0.0.1:{places.collector_port}"
-        labels = HttpLabels(collector_url, token)
+        labels = HttpLabels(places.collector_url, token)
         stack.push_async_callback(labels.close)
         store = standing_file(folder / "service.json")
-        judge = LocalJudge(
-            collector_url, places.judge_token, places.logs / "judge.log", model=spec.model, registry=registry.address
-        )
-        stack.push_async_callback(judge.stop)
-        if registry.address is not None and spec.events.features_share > 0:
-            inspection = LocalInspection(
-                collector_url,
-                places.judge_token,
-                places.logs / "inspect.log",
-                model=spec.model,
-                registry=registry.address,
-            )
-            stack.push_async_callback(_cancel, asyncio.create_task(inspection.keep()))
+        judge = _judging(stack, places, spec, registry.address)
         ports = Ports(registry, fleet, router, metrics, store, labels, has_judge=is_installed())
         service = Service(declaration, ports, folder, notify=notify)
         await service.open()
@@ -166,27 +157,18 @@ async def platform(
             stack.push_async_callback(_cancel, asyncio.create_task(freshness.keep()))
         meters = Meters(lambda: True)
         meters.begin(scraped.NAMESPACE, declaration.name, spec.slo)
-        drift = DriftWatch(
-            service,
-            metrics,
-            drift_file(folder / "drift.json"),
-            clock=time.time,
-            notify=notify,
-            hear=None if freshness is None else freshness.hear,
-            outcomes=partial(_change, freshness),
-            tell=partial(meters.tell_drift, scraped.NAMESPACE, declaration.name),
-        )
-        await drift.open()
-        stack.push_async_callback(_cancel, asyncio.create_task(drift.keep()))
+        tell = partial(meters.tell_drift, scraped.NAMESPACE, declaration.name)
+        drift = await _watching_inputs(stack, service, metrics, folder, freshness=freshness, tell=tell, notify=notify)
         running = Platform(
             declaration=declaration,
             service=service,
             fleet=fleet,
             route_url=f"http://127.0.0.1:{port}",
-            collector_url=collector_url,
+            collector_url=places.collector_url,
             token=token,
             feedback_token=places.feedback_token.read_text(encoding="utf-8"),
             alerts_token=places.alerts_token.read_text(encoding="utf-8"),
+            judge_token=places.judge_token.read_text(encoding="utf-8"),
             freshness=freshness,
             drift=drift,
             judge=judge,
@@ -196,6 +178,50 @@ async def platform(
         loop = asyncio.create_task(_tick_forever(running, notify))
         stack.push_async_callback(_cancel, loop)
         yield running
+
+
+def _judging(stack: contextlib.AsyncExitStack, places: "_Places", spec: Spec, registry: str | None) -> LocalJudge:
+    """The judge of rollouts; and the hourly inspection, where there is something to inspect."""
+    if registry is not None and spec.events.features_share > 0:
+        inspection = LocalInspection(
+            places.collector_url,
+            places.judge_token,
+            places.logs / "inspect.log",
+            model=spec.model,
+            registry=registry,
+        )
+        stack.push_async_callback(_cancel, asyncio.create_task(inspection.keep()))
+    judge = LocalJudge(
+        places.collector_url, places.judge_token, places.logs / "judge.log", model=spec.model, registry=registry
+    )
+    stack.push_async_callback(judge.stop)
+    return judge
+
+
+async def _watching_inputs(
+    stack: contextlib.AsyncExitStack,
+    service: Service,
+    metrics: ScrapeSource,
+    folder: Path,
+    *,
+    freshness: Watch | None,
+    tell: Callable[[DriftState], None],
+    notify: Callable[[str], None],
+) -> DriftWatch:
+    """The watch over what the service is asked, which has begun."""
+    drift = DriftWatch(
+        service,
+        metrics,
+        drift_file(folder / "drift.json"),
+        clock=time.time,
+        notify=notify,
+        hear=None if freshness is None else freshness.hear,
+        outcomes=partial(_change, freshness),
+        tell=tell,
+    )
+    await drift.open()
+    stack.push_async_callback(_cancel, asyncio.create_task(drift.keep()))
+    return drift
 
 
 def _change(freshness: Watch | None) -> Change | None:
@@ -213,6 +239,7 @@ class _Places:
         self.alerts_token = asgi.keep_token(folder / "alerts-token")
         self.judge_token = asgi.keep_token(folder / "judge-token")
         self.attributes_token = asgi.keep_token(folder / "attributes-token")
+        self.collector_url = f"http://127.0.0.1:{collector_port}"
 
 
 async def _start_helpers(
