@@ -112,7 +112,7 @@ def test_evidently_finds_what_scores_do_not_tell(report):
 
 
 def test_an_inspection_names_what_is_read_otherwise_than_in_training(report):
-    assert [note for note in report["notes"] if note.startswith("price is skewed: training makes the same of ")]
+    assert [note for note in report["notes"] if note.startswith("site_log_odds is skewed: training makes the same of ")]
 
 
 def test_stages_tell_their_time_and_rows(report):

@@ -17,6 +17,9 @@ SKEW: Final = {"skew": {"column": "price", "how": "scale", "factor": 100.0}}
 IN_HOURS: Final = {"skew": {"column": "ad_age_days", "how": "scale", "factor": 24.0}}
 """An age in hours, where training had days: the models of the demonstration give nearly the same scores."""
 
+LOST: Final = {"skew": {"column": "site", "how": "null"}}
+"""A site that gets lost between request and model; each version of the demonstration reads it."""
+
 SILENCE: Final = {"silent": True}
 """A process that hangs."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from perch.adapters.events.inspecting import InspectingClient
 from perch.demo.breaking import break_version
-from perch.demo.faults import SKEW
+from perch.demo.faults import LOST
 from perch.errors import PlatformError
 from perch.judge.inspect import inspect, sentences
 from perch.local.platform import Platform
@@ -18,20 +18,20 @@ _LAG_S = 3.0
 
 
 async def inspect_broken(running: Platform, folder: Path, model: str) -> list[str]:
-    """Send the champion prices in cents for some seconds, mend it, and inspect what it was asked; gives the sentences.
+    """Let the champion lose the site of its requests for some seconds, and inspect what it was asked; gives the sentences.
 
     Raises:
-        PlatformError: it cannot be broken, or the inspection does not name the price.
+        PlatformError: it cannot be broken, or the inspection does not name what is lost.
         PerchError: it cannot be inspected.
     """
     champion = running.service.champion
-    await break_version(running, champion, SKEW)
+    await break_version(running, champion, LOST)
     await asyncio.sleep(_BROKEN_S)
     await break_version(running, champion, {})
     await asyncio.sleep(_LAG_S)
     said = await asyncio.to_thread(_inspected, running, folder, model)
-    if not any(sentence.startswith("price is skewed") for sentence in said):
-        raise PlatformError(f"The inspection did not see that prices came in cents. It said: {' '.join(said)}")
+    if not any(sentence.startswith("site_log_odds is skewed") for sentence in said):
+        raise PlatformError(f"The inspection did not see that the site was lost. It said: {' '.join(said)}")
     return said
 
 
