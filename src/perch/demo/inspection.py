@@ -18,7 +18,7 @@ _LAG_S = 3.0
 
 
 async def inspect_broken(running: Platform, folder: Path, model: str) -> list[str]:
-    """Let the champion lose the site of its requests for some seconds, and inspect what it was asked; gives the sentences.
+    """Let the champion lose the site of its requests for some seconds, and inspect what it was asked.
 
     Raises:
         PlatformError: it cannot be broken, or the inspection does not name what is lost.
