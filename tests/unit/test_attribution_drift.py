@@ -1,6 +1,7 @@
 """From a model and its rows to the input that is named: counted, read, judged."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -102,7 +103,8 @@ def test_an_earlier_page_tells_nothing_and_a_broken_one_is_refused():
 def test_the_first_row_is_counted_four_times_a_second_and_no_oftener(market):
     rows, scorer, profile, attributor = market
     now_s = [0.0]
-    attributing, counts = Attributing(attributor, clock=lambda: now_s[0]), AttributionCounts(len(profile.attributions))
+    attributing = Attributing(attributor, profile.attributions, clock=lambda: now_s[0])
+    counts = AttributionCounts(len(profile.attributions))
     matrix = scorer.transform.transform_frame(rows.iloc[:1])
 
     async def ask():
@@ -116,3 +118,20 @@ def test_the_first_row_is_counted_four_times_a_second_and_no_oftener(market):
     first = attributor.inputs_of(scorer.contributions(matrix.values))[0]
     np.testing.assert_allclose(np.subtract(counts.up, counts.down), 3 * first, atol=1e-5)
     np.testing.assert_allclose(counts.squared, 3 * first**2, atol=1e-5)
+
+
+@pytest.mark.parametrize("earlier", [lambda told: (), lambda told: told[:-1], lambda told: told[::-1]])
+def test_a_package_that_tells_nothing_of_these_inputs_is_not_sampled(market, caplog, earlier):
+    rows, scorer, profile, attributor = market
+    profile = replace(profile, attributions=earlier(profile.attributions))
+    attributing, counts = Attributing(attributor, profile.attributions), InputCounts(profile)
+    matrix = scorer.transform.transform_frame(rows.iloc[:1])
+
+    async def ask():
+        attributing.sample(counts.attributions, matrix.values)
+        await attributing.row(matrix.values, 0)
+
+    asyncio.run(ask())
+    assert counts.attributions.rows == 0
+    assert "IndexError" not in caplog.text
+    assert b"perch_attributed_requests_total{" not in InputsPage(profile, IDENTITY).render({"stable": counts})

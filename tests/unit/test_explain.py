@@ -38,7 +38,7 @@ class Process:
                 self.meters,
                 self.events.append,
                 context,
-                attributing=Attributing(Attributor(scorer)),
+                attributing=Attributing(Attributor(scorer), ()),
             ),
             self.meters,
             self.switch,

@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     collector_token = _token(options, "--collector", "--collector-token-file")
     scorer = load_package(options.package, options.digest)
     profile = read_manifest(options.package, options.digest).profile
+    trained = () if profile is None else profile.attributions
     score = score_with(scorer, None if profile is None else Sketcher(profile, scorer.transform))
     _try_out(score, scorer.schema)
     attributor = Attributor(scorer) if isinstance(scorer.estimator, Additive) else None
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
         user_column=options.user_column,
         features_share=options.features_share,
     )
-    attributing = None if attributor is None else Attributing(attributor)
+    attributing = None if attributor is None else Attributing(attributor, trained)
     predictor = Predictor(
         identity, switch, meters, emitter.offer if emitter else _ignore, context, attributing=attributing
     )

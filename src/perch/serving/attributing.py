@@ -44,10 +44,21 @@ class AttributionCounts:
 class Attributing:
     """The thread, and what it works with."""
 
-    def __init__(self, attributor: Attributor, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, attributor: Attributor, trained: Sequence[Attribution], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Begin the thread.
+
+        Args:
+            attributor: Says what inputs add.
+            trained: What each added in training. Where that is not known of just these inputs, as of a package of an
+                earlier Perch, no row is counted: there is nothing to compare it with.
+            clock: Time in seconds.
+        """
         self._attributor = attributor
         self._clock = clock
-        self._next_s = float("-inf")
+        comparable = tuple(one.name for one in trained) == attributor.inputs
+        self._next_s = float("-inf") if comparable else float("inf")
         self._thread = ThreadPoolExecutor(1, "attribute")
 
     async def row(self, features: Floats, row: int) -> Mapping[str, float]:
@@ -55,7 +66,7 @@ class Attributing:
         return dict(zip(self._attributor.inputs, await self._later(features[row : row + 1]), strict=True))
 
     def sample(self, counts: AttributionCounts, features: Floats) -> None:
-        """Count the first row of a matrix when it is time to; returns at once."""
+        """Count the first row of a matrix when it is time to, and there is what to compare with; returns at once."""
         now_s = self._clock()
         if now_s >= self._next_s:
             self._next_s = now_s + SAMPLE_S
