@@ -38,7 +38,7 @@ async def test_a_champion_that_loses_a_column_is_told_by_its_feature_and_stays(
         broken = flow.start_tally()
         await until(lambda: broken.versions[1].requests > 600)
         said = inspect(f"{service.name}-second")
-    assert "are served as training makes them, to the last bit." in healthy
+    assert "are served as training makes them, to twelve digits." in healthy
     assert "drifts from training" in healthy
     assert "site_log_odds is skewed: training makes the same of " in said
     assert "site drifts from training" in said

@@ -77,7 +77,7 @@ def test_a_sound_champion_is_served_as_it_was_trained_and_prices_in_cents_are_na
     begun_s = time.time()
     (said, equal, page), (said_then, equal_then, page_then) = asyncio.run(live(registry, tmp_path))
 
-    assert "features are served as training makes them, to the last bit" in said, said
+    assert "features are served as training makes them, to twelve digits" in said, said
     assert len(equal) > 20
     assert set(equal.values()) == {1.0}
     made_s = next(float(line.split()[-1]) for line in page.splitlines() if line.startswith("perch_inspected_timestamp"))

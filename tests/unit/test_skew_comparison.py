@@ -69,11 +69,20 @@ def test_a_category_is_found_in_its_features_and_in_those_of_its_crosses():
     assert (crossed.request_id, crossed.asked.keys()) == ("r7", {"site", "ad_category"})
 
 
-def test_the_last_bit_counts():
+def test_another_processor_is_no_skew_for_a_logarithms_last_bit_is_its_own():
+    _, scorer, _ = small_market()
+    rows = asked()
+    features = [
+        {name: value if value is None else value * (1 + 2**-52) for name, value in one.items()} for one in served(rows)
+    ]
+    assert compare(sample(rows, features), scorer.transform).examples == []
+
+
+def test_the_eleventh_digit_counts():
     _, scorer, _ = small_market()
     rows = asked(5)
     features = served(rows)
-    features[3] = {**features[3], "price": float(np.nextafter(features[3]["price"], 1e9))}
+    features[3] = {**features[3], "price": features[3]["price"] * (1 + 1e-11)}
     compared = compare(sample(rows, features), scorer.transform)
     assert shares(compared)["price"] == 0.8
 

@@ -142,7 +142,7 @@ def sentences(found: Inspected) -> Iterator[str]:
             f"{example.request_id}{_asked(example)} serving made {example.served!r}, training {example.made_again!r}."
         )
     if inspection.features and not skewed:
-        yield f"All {len(inspection.features)} features are served as training makes them, to the last bit."
+        yield f"All {len(inspection.features)} features are served as training makes them, to twelve digits."
     yield from found.notes
 
 

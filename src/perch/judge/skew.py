@@ -1,12 +1,15 @@
 """Makes the features of served requests again, as training does, and compares them with those that serving made.
 
 Serving and training go by two paths: columns of a request there, a frame of the log here. They must give the same
-numbers, to the last bit. Where they do not, the model is asked something else than what it learnt, and no test of
-distributions need see it: prices in cents are a fine distribution, too.
+numbers. Where they do not, the model is asked something else than what it learnt, and no test of distributions need see
+it: prices in cents are a fine distribution, too.
+
+The same to twelve digits, not to the last bit: who inspects may run on another processor than who serves, and a
+logarithm's last bit depends on the processor.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +17,9 @@ import pandas as pd
 from perch.signals.events import Row
 from perch.signals.inspection import FeatureMatch, Sampled
 from perch.workload.features import FeatureColumns, Floats, Transform
+
+_SAME: Final = 1e-12
+"""Relative difference of numbers that are the same: many last bits (2e-16), and far less than any fault."""
 
 
 class Example(NamedTuple):
@@ -44,7 +50,7 @@ def compare(sample: Sequence[Sampled], transform: Transform) -> Compared:
     matrix = transform.transform_frame(_frame([one.asked for one in known], transform.columns))
     again = matrix.values  # noqa: PD011  no frame of pandas
     served = _served(known, transform.names)
-    equal = (served == again) | (np.isnan(served) & np.isnan(again))
+    equal = np.isclose(served, again, rtol=_SAME, atol=0, equal_nan=True)
     matches = [
         FeatureMatch(name, len(known), int(count))
         for name, count in zip(transform.names, equal.sum(axis=0), strict=True)

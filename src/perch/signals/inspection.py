@@ -63,7 +63,7 @@ class FeatureMatch(msgspec.Struct, frozen=True):
     feature: Column
     requests: _Count
     equal: _Count
-    """Those in which it is the same to the last bit."""
+    """Those in which it is the same, to twelve digits."""
 
 
 class Inspection(msgspec.Struct, frozen=True):

@@ -131,7 +131,7 @@ DRIFT_THRESHOLD = "perch_evidently_threshold"
 
 SKEW_EQUAL_SHARE = "perch_skew_equal_share"
 """Gauge, further label `feature`, which is a number that the model reads: share of the inspected requests in which
-training makes the same of them, to the last bit. Healthy is 1."""
+training makes the same of them, to twelve digits. Healthy is 1."""
 
 QUALITY_REQUESTS = "perch_quality_requests"
 """Counter, further labels as `QUALITY_LABELS`: requests that are summed up."""
