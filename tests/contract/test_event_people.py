@@ -1,5 +1,6 @@
 """What is kept about a person is read back whole, and is gone when it is forgotten: from tables, log and file."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,8 +9,9 @@ import pytest
 
 from event_stores import database_with_roles, sql
 from perch.adapters.events.parking import Parked
-from perch.adapters.events.people import Attribute
+from perch.adapters.events.people import ATTRIBUTES_KEPT_S, Attribute
 from perch.adapters.events.reading import PAGE, Span
+from perch.adapters.events.schema import ATTRIBUTES_ROLE
 from perch.adapters.events.store import EventStore
 from perch.signals.events import Kept, Outcome, Prediction
 
@@ -106,42 +108,94 @@ def test_a_user_whose_name_is_a_pattern_takes_nobody_along(store):
 def test_an_attribute_that_is_told_again_is_replaced(store):
     store.keep_attributes([Attribute("u", "age", "30"), Attribute("u", "age", "31"), Attribute("v", "age", "32")])
     store.keep_attributes([Attribute("u", "age", "33")])
-    assert sql(store, "SELECT * FROM attributes ORDER BY 1") == [("u", "age", "33"), ("v", "age", "32")]
+    assert sql(store, "SELECT user_id, name, value FROM attributes ORDER BY 1") == [
+        ("u", "age", "33"),
+        ("v", "age", "32"),
+    ]
 
 
-def test_attributes_go_with_the_last_prediction_of_their_user_and_not_before(place):
+def users_with_attributes(store, clock, at_s):
+    """Whose attributes are left once all is tidied at a time."""
+    clock.now_s = at_s
+    while store.tidy():
+        pass
+    return {user for (user,) in sql(store, "SELECT user_id FROM attributes")}
+
+
+def test_attributes_outlast_a_pause_and_go_a_season_after_the_last_prediction_or_word_of_their_user(place):
     clock = SimpleNamespace(now_s=500.0)
     with EventStore(place, 100.0, lambda: clock.now_s, retention_s=1_000.0) as store:
-        early = [
-            shown("r1", "gone", 10.0),
-            shown("r2", "back", 10.0),
-            Prediction("r3", "ads", "1", "stable", 9.0, 0.1, 1, 0),
-        ]
-        store.add_predictions([*early, shown("r4", "back", 400.0)])
-        store.keep_attributes([Attribute(user, "age", "30") for user in ("gone", "back", "yet to come")])
+        nameless = Prediction("r3", "ads", "1", "stable", 9.0, 0.1, 1, 0)
+        store.add_predictions([shown("r1", "gone", 10.0), nameless, shown("r4", "later", 400.0)])
+        store.keep_attributes([Attribute(user, "age", "30") for user in ("gone", "later", "never came", "told again")])
+        everybody = {"gone", "later", "never came", "told again"}
+        assert users_with_attributes(store, clock, 1_100.0) == everybody
+        assert users_with_attributes(store, clock, 1_500.0) == everybody
+        clock.now_s = 2_000.0
+        store.keep_attributes([Attribute("told again", "age", "31")])
+        for at_s, left in ((500, everybody), (1_100, everybody - {"never came"}), (1_500, {"later", "told again"})):
+            assert users_with_attributes(store, clock, at_s + ATTRIBUTES_KEPT_S) == left
+        assert users_with_attributes(store, clock, 1_501.0 + ATTRIBUTES_KEPT_S) == {"told again"}
+        assert users_with_attributes(store, clock, 2_001.0 + ATTRIBUTES_KEPT_S) == set()
 
-        def users(at_s):
-            clock.now_s = at_s
-            while store.tidy():
-                pass
-            return {user for (user,) in sql(store, "SELECT user_id FROM attributes")}
 
-        assert users(1_009.0) == {"gone", "back", "yet to come"}
-        assert users(1_100.0) == {"back", "yet to come"}
-        assert users(1_500.0) == {"yet to come"}
+def test_attributes_of_a_user_whose_predictions_are_kept_stay_however_long_that_is(place):
+    clock = SimpleNamespace(now_s=500.0)
+    retention_s = 2 * ATTRIBUTES_KEPT_S
+    with EventStore(place, 100.0, lambda: clock.now_s, retention_s=retention_s) as store:
+        store.add_predictions([shown("r1", "kept", 500.0)])
+        store.keep_attributes([Attribute("kept", "age", "30"), Attribute("absent", "age", "30")])
+        assert users_with_attributes(store, clock, 501.0 + ATTRIBUTES_KEPT_S) == {"kept"}
+        assert users_with_attributes(store, clock, 501.0 + retention_s) == {"kept"}
+        assert users_with_attributes(store, clock, 501.0 + retention_s + ATTRIBUTES_KEPT_S) == {"kept"}
+        assert users_with_attributes(store, clock, 502.0 + retention_s + ATTRIBUTES_KEPT_S) == set()
+
+
+def test_a_great_many_attributes_are_deleted_a_little_at_a_time(store):
+    store.keep_attributes([Attribute(f"u{i}", "age", "30") for i in range(5_000)])
+    store._clock = lambda: 501.0 + ATTRIBUTES_KEPT_S
+    assert store.tidy()
+    assert sql(store, "SELECT count(*) FROM attributes") == [(3_000,)]
+    while store.tidy():
+        pass
+    assert sql(store, "SELECT count(*) FROM attributes") == [(0,)]
+
+
+def before_attributes_had_a_time(store, *around):
+    """Make it a store of the schema before, between statements."""
+    changes = ["DROP INDEX attributes_by_time", "ALTER TABLE attributes DROP COLUMN seen_s"]
+    for statement in (*around[:1], *changes, *around[1:], "UPDATE event_store SET schema_version = 3"):
+        sql(store, statement)
+
+
+def test_attributes_of_a_store_from_before_they_had_a_time_begin_theirs_when_it_is_opened(place):
+    with EventStore(place, 100.0) as store:
+        store.keep_attributes([Attribute("u", "age", "30")])
+        before_attributes_had_a_time(store)
+    clock = SimpleNamespace(now_s=0.0)
+    with EventStore(place, 100.0, lambda: clock.now_s) as store:
+        day_s = 86_400.0
+        assert users_with_attributes(store, clock, time.time() + ATTRIBUTES_KEPT_S - day_s) == {"u"}
+        assert users_with_attributes(store, clock, time.time() + ATTRIBUTES_KEPT_S + day_s) == set()
 
 
 def test_in_postgresql_attributes_belong_to_a_role_of_their_own_where_there_is_one(postgresql_url):
     """The store's own user may take the role for a transaction, and reads nothing without it."""
     url = database_with_roles(postgresql_url, "keeper")
-    with EventStore(url, 100.0) as store:
+    clock = SimpleNamespace(now_s=500.0)
+    with EventStore(url, 100.0, lambda: clock.now_s) as store:
         store.keep_attributes([Attribute("u", "age", "30")])
         with psycopg.connect(url) as direct, pytest.raises(psycopg.errors.InsufficientPrivilege):
             direct.execute("SELECT * FROM attributes")
         assert store.forget("u").attributes == 1
         store.keep_attributes([Attribute("u", "age", "30")])
         store.add_predictions([shown("r1", "u")])
-        while store.tidy():
-            pass
+        for at_s in (1_000.0, 1_001.0 + ATTRIBUTES_KEPT_S):
+            clock.now_s = at_s
+            while store.tidy():
+                pass
         assert store.forget("u").attributes == 0
-    EventStore(url, 100.0).__exit__()
+        store.keep_attributes([Attribute("u", "age", "30")])
+        before_attributes_had_a_time(store, f"SET ROLE {ATTRIBUTES_ROLE}", "RESET ROLE")
+    with EventStore(url, 100.0) as store:
+        assert store.forget("u").attributes == 1

@@ -6,14 +6,18 @@ Sensitive attributes stand in a table of their own, written by an endpoint of it
 
 import json
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, delete, exists, or_, select, text
+from sqlalchemy import Connection, delete, or_, select, text
 
 from perch.adapters.events import schema
 from perch.adapters.events.writing import put
 from perch.signals.events import Category, Column, Forgotten, UserId
+
+ATTRIBUTES_KEPT_S: Final = 90 * 86_400.0
+"""After a user was last told of, or had a prediction that was kept: who comes once in a season is still in a group, and
+nobody who stays away is for longer."""
 
 
 class Attribute(msgspec.Struct, frozen=True):
@@ -33,11 +37,17 @@ ORDER BY made_s
 """)
 
 
-def keep_attributes(connection: Connection, attributes: Sequence[Attribute]) -> None:
+_OF_SERVED = "EXISTS (SELECT * FROM predictions WHERE predictions.user_id = attributes.user_id)"
+_DUE = "(user_id, name) IN (SELECT user_id, name FROM attributes WHERE seen_s < :before_s LIMIT :most)"
+_RENEW = text(f"UPDATE attributes SET seen_s = :now_s WHERE {_DUE} AND {_OF_SERVED}")  # noqa: S608  words of ours
+_FORGET = text(f"DELETE FROM attributes WHERE {_DUE} AND NOT {_OF_SERVED}")  # noqa: S608  words of ours
+
+
+def keep_attributes(connection: Connection, attributes: Sequence[Attribute], now_s: float) -> None:
     """Keep attributes; a later value of the same name takes the place of the earlier one."""
     schema.take_attributes_role(connection)
     latest = {(one.user, one.name): one.value for one in attributes}
-    rows = [{"user_id": user, "name": name, "value": value} for (user, name), value in latest.items()]
+    rows = [{"user_id": user, "name": name, "value": value, "seen_s": now_s} for (user, name), value in latest.items()]
     put(connection, schema.attributes, rows)
 
 
@@ -47,24 +57,35 @@ def forget(connection: Connection, user: str) -> Forgotten:
     asked = select(schema.predictions.c.request_id).where(schema.predictions.c.user_id == user)
     raw = schema.parked.c.raw
     mentions = or_(*(raw.contains(form, autoescape=True) for form in {user, json.dumps(user)[1:-1]}))
-    inputs = _deleted(connection, delete(schema.inputs).where(schema.inputs.c.request_id.in_(asked)))
-    outcomes = _deleted(connection, delete(schema.outcomes).where(schema.outcomes.c.request_id.in_(asked)))
-    predictions = _deleted(connection, delete(schema.predictions).where(schema.predictions.c.user_id == user))
-    parked = _deleted(connection, delete(schema.parked).where(mentions))
+    inputs = _changed(connection, delete(schema.inputs).where(schema.inputs.c.request_id.in_(asked)))
+    outcomes = _changed(connection, delete(schema.outcomes).where(schema.outcomes.c.request_id.in_(asked)))
+    predictions = _changed(connection, delete(schema.predictions).where(schema.predictions.c.user_id == user))
+    parked = _changed(connection, delete(schema.parked).where(mentions))
     schema.take_attributes_role(connection)
-    attributes = _deleted(connection, delete(schema.attributes).where(schema.attributes.c.user_id == user))
+    attributes = _changed(connection, delete(schema.attributes).where(schema.attributes.c.user_id == user))
     return Forgotten(predictions, inputs, outcomes, attributes, parked, exports)
 
 
-def forget_attributes_of_absent(connection: Connection, users: Collection[str]) -> None:
-    """Delete what is kept of those of some users of whom no prediction is left."""
-    if not users:
-        return
+def forget_attributes_of_absent(connection: Connection, left: Collection[str], now_s: float, most: int) -> int:
+    """Delete what is kept of users who have been absent for `ATTRIBUTES_KEPT_S`, as the last thing of a transaction.
+
+    Args:
+        connection: To the event store.
+        left: Users some of whose predictions were there until now.
+        now_s: The time of the store's clock.
+        most: So many attributes at most.
+
+    Returns:
+        How many were due; those of users with predictions are due again as much later.
+    """
     schema.take_attributes_role(connection)
-    of_user, served = schema.attributes.c.user_id, schema.predictions.c.user_id
-    is_served = exists().where(served == of_user)
-    connection.execute(delete(schema.attributes).where(of_user.in_(users), ~is_served))
+    if left:
+        seen = schema.attributes.update().where(schema.attributes.c.user_id.in_(left))
+        connection.execute(seen.values(seen_s=now_s))
+    due = {"before_s": now_s - ATTRIBUTES_KEPT_S, "most": most}
+    renewed = _changed(connection, _RENEW.bindparams(now_s=now_s, **due))
+    return renewed + _changed(connection, _FORGET.bindparams(**due))
 
 
-def _deleted(connection: Connection, statement: Any) -> int:  # noqa: ANN401  a delete of SQLAlchemy's
+def _changed(connection: Connection, statement: Any) -> int:  # noqa: ANN401  a statement of SQLAlchemy's
     return int(connection.execute(statement).rowcount)

@@ -32,9 +32,10 @@ _FORGET = [
 ]
 
 
-def forget_older(connection: Connection, before_s: float) -> bool:
+def forget_older(connection: Connection, before_s: float, now_s: float) -> bool:
     """Delete some of what is from before a time, as the last thing of a transaction; returns whether that was all."""
     users = list(connection.scalars(_PREDICTIONS, {"before_s": before_s}))
     deleted = [connection.execute(statement, {"before_s": before_s}).rowcount for statement in _FORGET]
-    forget_attributes_of_absent(connection, {user for user in users if user is not None})
-    return max(len(users), *deleted) < _STEP
+    named = {user for user in users if user is not None}
+    attributes = forget_attributes_of_absent(connection, named, now_s, _STEP)
+    return max(len(users), *deleted, attributes) < _STEP

@@ -4,6 +4,7 @@ SQLite clusters a table without row numbers by its key, which halves what a row 
 kept of few requests, stands in a table of its own (`inputs`).
 """
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -184,7 +185,16 @@ progress = Table("progress", metadata, _key("name"), _real("value"), sqlite_with
 
 exports = Table("exports", metadata, _key("name"), _real("since_s"), _real("until_s"), _real("made_s"))
 
-attributes = Table("attributes", metadata, _key("user_id"), _key("name"), _text("value"), sqlite_with_rowid=False)
+attributes = Table(
+    "attributes",
+    metadata,
+    _key("user_id"),
+    _key("name"),
+    _text("value"),
+    _real("seen_s"),
+    Index("attributes_by_time", "seen_s"),
+    sqlite_with_rowid=False,
+)
 
 event_store = Table("event_store", metadata, _key("schema_version", Integer))
 
@@ -268,11 +278,23 @@ def _from_2(connection: Connection) -> None:
 
 
 def _from_3(connection: Connection) -> None:
-    """Without rows as they were asked, and features as they were served."""
+    """Without rows as they were asked, features as they were served, and times of attributes, which begin now."""
     there = {column["name"] for column in inspect(connection).get_columns("inputs")}
     for name in ("asked", "served"):
         if name not in there:
             connection.exec_driver_sql(f"ALTER TABLE inputs ADD COLUMN {name} TEXT")
+    if "seen_s" not in {column["name"] for column in inspect(connection).get_columns("attributes")}:
+        _date_attributes(connection)
+
+
+def _date_attributes(connection: Connection) -> None:
+    take_attributes_role(connection)
+    connection.exec_driver_sql("ALTER TABLE attributes ADD COLUMN seen_s DOUBLE PRECISION NOT NULL DEFAULT 0")
+    connection.execute(attributes.update(), {"seen_s": time.time()})
+    for index in attributes.indexes:
+        index.create(connection)
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL ROLE NONE")
 
 
 _STEPS: Mapping[int, Callable[[Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3}

@@ -162,7 +162,7 @@ class EventStore:
             is_summed = all([sum_up(connection, now_s, self.window_s), add_earnings(connection, now_s, self.window_s)])
             if not is_summed:
                 return True  # before anything is forgotten, for what was not summed up would be lost
-            return not forget_older(connection, now_s - self.retention_s)
+            return not forget_older(connection, now_s - self.retention_s, now_s)
 
     # --- what is asked ---
 
@@ -230,7 +230,7 @@ class EventStore:
     def keep_attributes(self, attributes: Sequence[Attribute]) -> None:
         """Keep sensitive attributes of users."""
         with transaction(self.engine) as connection:
-            keep_attributes(connection, attributes)
+            keep_attributes(connection, attributes, self._clock())
 
     def note_export(self, name: str, since_s: float, until_s: float) -> None:
         """Remember that events of a span were written to a file."""
