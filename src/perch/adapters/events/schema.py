@@ -177,8 +177,8 @@ inspections = Table(
     metadata,
     _key("model"),
     _real("made_s"),
-    _text("told"),
-    sqlite_with_rowid=False,  # JSON
+    _text("told"),  # JSON
+    sqlite_with_rowid=False,
 )
 
 progress = Table("progress", metadata, _key("name"), _real("value"), sqlite_with_rowid=False)
