@@ -7,12 +7,14 @@ import httpx
 import msgspec
 import pytest
 
+from perch.collector.app import BODY_LIMIT_BYTES
+from perch.serving import emitter
 from perch.serving.emitter import Emitter, _patience_s
 from perch.signals.events import Prediction
 
 
-def prediction(i):
-    return Prediction(f"r{i}", "ads", "3", "canary", 1.0, 0.1, 8, 0)
+def prediction(i, **told):
+    return Prediction(f"r{i}", "ads", "3", "canary", 1.0, 0.1, 8, 0, **told)
 
 
 class FakeCollector:
@@ -25,6 +27,8 @@ class FakeCollector:
         self.asked_at = []
 
     def __call__(self, request):
+        if len(request.content) > BODY_LIMIT_BYTES:
+            return httpx.Response(413)
         self.tokens.add(request.headers["authorization"])
         status = self.statuses.pop(0) if self.statuses else 200
         if status == 0:
@@ -35,17 +39,17 @@ class FakeCollector:
         return httpx.Response(status, headers={"retry-after": self.retry_after} if self.retry_after else {})
 
 
-def emit(collector, count, capacity=10_000, wait_s=0.0):
+def emit(collector, count, capacity=10_000, wait_s=0.0, **told):
     dropped = []
 
     async def run():
-        emitter = Emitter("http://collector", "secret", dropped.append, capacity)
-        emitter._client = httpx.AsyncClient(
-            transport=httpx.MockTransport(collector), base_url="http://collector", headers=emitter._client.headers
+        emitting = Emitter("http://collector", "secret", dropped.append, capacity)
+        emitting._client = httpx.AsyncClient(
+            transport=httpx.MockTransport(collector), base_url="http://collector", headers=emitting._client.headers
         )
-        async with emitter:
+        async with emitting:
             for i in range(count):
-                emitter.offer(prediction(i))
+                emitting.offer(prediction(i, **told))
             await asyncio.sleep(wait_s)
 
     asyncio.run(run())
@@ -74,6 +78,22 @@ def test_a_batch_that_was_not_acknowledged_is_sent_again(failure):
     collector = FakeCollector(failure)
     assert emit(collector, 10, wait_s=0.6) == 0
     assert collector.got == ids(10)
+
+
+def test_batches_of_wide_models_are_cut_to_what_the_collector_takes():
+    collector = FakeCollector()
+    row = {f"column {i}": "x" * 900 for i in range(30)}
+    assert 500 * len(msgspec.json.encode(row)) > BODY_LIMIT_BYTES
+    assert emit(collector, 700, features=row) == 0
+    assert collector.got == ids(700)
+
+
+def test_one_event_that_is_larger_than_a_batch_goes_by_itself(monkeypatch):
+    monkeypatch.setattr(emitter, "_BATCH_BYTES", 100)
+    collector = FakeCollector()
+    assert emit(collector, 3) == 0
+    assert collector.got == ids(3)
+    assert len(collector.asked_at) == 3
 
 
 def test_a_full_buffer_drops_and_counts_what_is_new():

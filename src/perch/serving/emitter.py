@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Self
 
 import httpx
@@ -21,6 +21,9 @@ from perch.signals.events import Prediction
 
 CAPACITY = 10_000
 _BATCH = 500
+_BATCH_BYTES = 4_000_000
+"""Half of what the collector takes: events of wide models have several kilobytes each."""
+
 _INTERVAL_S = 0.2
 _TIMEOUT_S = 2.0
 _LONGEST_PAUSE_S = 60.0
@@ -96,9 +99,15 @@ class Emitter:
             while self._buffer and await self._send():
                 pass
 
+    def _batch(self) -> list[bytes]:
+        """The oldest events, as many as go into one request; one in any case."""
+        sizes = accumulate(len(event) + 1 for event in islice(self._buffer, _BATCH))
+        count = sum(size <= _BATCH_BYTES for size in sizes)
+        return list(islice(self._buffer, max(count, 1)))
+
     async def _send(self) -> bool:
         """Send the oldest events; they leave the buffer when the collector has them, or refuses them for good."""
-        batch = list(islice(self._buffer, _BATCH))
+        batch = self._batch()
         try:
             response = await self._client.post("/v1/predictions", content=b"[" + b",".join(batch) + b"]")
         except httpx.HTTPError:
