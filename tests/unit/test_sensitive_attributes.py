@@ -3,13 +3,16 @@
 import asyncio
 import logging
 import sqlite3
+import threading
 
 import httpx
 import msgspec
 import pytest
 
 from event_stores import sql
+from perch.adapters.events.engine import StoreError
 from perch.adapters.events.store import EventStore
+from perch.collector import app as app_module
 from perch.collector.app import Collector
 from perch.serving.app import Application
 from perch.serving.context import Context
@@ -51,7 +54,7 @@ def collector(tmp_path, clock, caplog):
 
             return asyncio.run(send())
 
-        ask.store = store
+        ask.store, ask.app, ask.look = store, app, app._gap_watch.look
         told = [{"user": f"u{i}", "name": "faith", "value": SECRET if i % 2 else "other"} for i in range(USERS)]
         assert ask("POST", "/v1/attributes", "a", json=told).json() == {"accepted": USERS}
         serve(store, "first", NOW_S - 100)
@@ -88,30 +91,70 @@ def test_groups_are_told_to_who_has_the_control_token_and_to_nobody_else(collect
 
 
 def test_the_page_tells_the_largest_gap_and_neither_group_nor_attribute(collector):
+    collector.look()
     found = gauges(collector("GET", "/metrics").text)
     assert found[f"perch_fairness_gap{OF}"] == pytest.approx(0.1 / 0.3 - 1, abs=1.0)
     assert 0.0 < found[f"perch_fairness_gap_proven{OF}"] <= abs(found[f"perch_fairness_gap{OF}"])
     assert {one.partition("{")[0] for one in found} == {names.FAIRNESS_GAP, names.FAIRNESS_GAP_PROVEN}
 
 
-def test_gaps_are_looked_at_once_a_minute_however_often_the_page_is_asked_for(collector, clock, monkeypatch):
+def test_the_page_is_not_what_has_gaps_looked_at(collector, monkeypatch):
     looks = []
-    whole = collector.store.fairness_since
-    monkeypatch.setattr(collector.store, "fairness_since", lambda since_s: looks.append(since_s) or whole(since_s))
+    monkeypatch.setattr(collector.store, "fairness_since", looks.append)
     for _ in range(5):
         collector("GET", "/metrics")
-    assert looks == [NOW_S - 86_400.0]
-    clock["now_s"] += 60.0
-    collector("GET", "/metrics")
-    clock["now_s"] -= 3_600.0  # a clock that was set back
-    collector("GET", "/metrics")
-    assert len(looks) == 3
+    assert looks == []
+
+
+def test_a_running_collector_looks_at_gaps_by_itself_of_the_last_day(collector, clock, monkeypatch):
+    looks, looked, whole = [], threading.Semaphore(0), collector.store.fairness_since
+
+    def look(since_s):
+        looks.append(since_s)
+        looked.release()
+        return whole(since_s)
+
+    monkeypatch.setattr(app_module, "LOOK_INTERVAL_S", 0.01)
+    monkeypatch.setattr(collector.store, "fairness_since", look)
+
+    async def live():
+        told = asyncio.Queue()
+        living = asyncio.create_task(collector.app({"type": "lifespan"}, told.get, lambda _: asyncio.sleep(0)))
+        await told.put({"type": "lifespan.startup"})
+        assert all([await asyncio.to_thread(looked.acquire, timeout=30) for _ in range(3)])
+        await told.put({"type": "lifespan.shutdown"})
+        await living
+
+    asyncio.run(live())
+    assert set(looks) == {NOW_S - 86_400.0}
+    assert collector.app._gap_watch.gaps
+
+
+def test_the_page_is_told_without_gaps_while_they_cannot_be_asked_for_and_the_log_is_told_once(
+    collector, monkeypatch, caplog
+):
+    def fail(_):
+        raise StoreError("The event store failed (too long)")
+
+    collector.look()
+    with monkeypatch.context() as broken:
+        broken.setattr(collector.store, "fairness_since", fail)
+        for _ in range(3):
+            collector.look()
+            page = collector("GET", "/metrics")
+    assert page.status_code == 200
+    assert names.QUALITY_REQUESTS in page.text
+    assert gauges(page.text) == {}
+    assert len([one for one in caplog.records if "gaps between groups" in one.getMessage()]) == 1
+    collector.look()
+    assert gauges(collector("GET", "/metrics").text)
 
 
 def test_without_attributes_the_page_has_no_gap(tmp_path):
     with EventStore(tmp_path / "none", 10.0, lambda: NOW_S, retention_s=1e6) as store:
         serve(store, "first", NOW_S - 100)
         app = Collector(store, "p", "o", clock=lambda: NOW_S)
+        app._gap_watch.look()
 
         async def page():
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://collector") as client:
@@ -162,7 +205,7 @@ def test_serving_takes_no_attribute_and_repeats_none(caplog):
     meters = Meters(identity, names.grid(25), SCHEMA)
     switch = FaultSwitch(lambda columns: Scores([0.5] * len(columns["price"]), {}, {}), SCHEMA)
     context = Context(SCHEMA, user_column="user_id", features_share=1.0)
-    predictor = Predictor(identity, switch, meters, events.append, context)
+    predictor = Predictor(identity, switch, meters, lambda event, _: events.append(event), context)
     app = Application(identity, SCHEMA, predictor, meters, switch, fault_token="t", rest=None)
 
     async def ask():

@@ -23,7 +23,7 @@ from perch.adapters.events.people import Attribute
 from perch.adapters.events.reading import Span
 from perch.adapters.events.store import EventStore
 from perch.asgi import Disconnected, Headers, Receive, Refusal, Scope, Send
-from perch.collector.fairness import GapWatch
+from perch.collector.fairness import LOOK_INTERVAL_S, GapWatch
 from perch.collector.gathering import Gathering
 from perch.collector.intake import NUL, UNREADABLE, Intake, readable
 from perch.collector.limit import Limit, TooManyError
@@ -311,7 +311,7 @@ class Collector:
         return _json(await self._in_thread(self._store.summary))
 
     async def _metrics(self, _: bytes) -> _Answer:
-        page = await self._in_thread(lambda: render(self._store.summary(), self._gap_watch.gaps()))
+        page = await self._in_thread(lambda: render(self._store.summary(), self._gap_watch.gaps))
         return page, exposition.CONTENT_TYPE
 
     async def _healthy(self, _: bytes) -> _Answer:
@@ -324,12 +324,13 @@ class Collector:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        tidying = asyncio.create_task(self._tidy())
+        timers = [asyncio.create_task(self._tidy()), asyncio.create_task(self._look())]
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        tidying.cancel()
-        with suppress(asyncio.CancelledError):
-            await tidying
+        for timer in timers:
+            timer.cancel()
+            with suppress(asyncio.CancelledError):
+                await timer
         self._thread.shutdown()
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -341,6 +342,11 @@ class Collector:
                     pass  # in between come those who wait
             except StoreError as error:
                 _log.error("%s, and tries again.", error)
+
+    async def _look(self) -> None:
+        while True:
+            await self._in_thread(self._gap_watch.look)
+            await asyncio.sleep(LOOK_INTERVAL_S)
 
 
 _UNAVAILABLE: Final = HTTPStatus.SERVICE_UNAVAILABLE
