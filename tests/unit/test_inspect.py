@@ -1,8 +1,10 @@
 """One inspection, from the sample to figures, report and sentences; and what becomes of it where something is away."""
 
 import json
+from dataclasses import replace
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 
@@ -16,6 +18,7 @@ from perch.pipeline.reference import reference
 from perch.pipeline.settings import PipelineSettings
 from perch.signals.inspection import Sampled
 from perch.workload.package import write_package
+from perch.workload.schema import Slice
 from profiled import small_market
 
 NOW_S = 1_700_000_000.0
@@ -61,8 +64,8 @@ def registry(tmp_path):
     return registry
 
 
-def told(found):
-    return "\n".join(sentences(found))
+def told(found, **how):
+    return "\n".join(sentences(found, **how))
 
 
 def test_a_sound_service_is_said_to_be_sound_and_the_report_is_kept(registry):
@@ -92,9 +95,25 @@ def test_prices_in_cents_are_found_twice_as_skew_with_an_example_and_as_drift(re
     assert f"price is skewed: training makes the same of {missing} of 300 requests. Of {first.request_id}" in told(
         found
     )
-    assert f"asked with price {first.asked['price']!r}, serving made" in told(found)
+    assert f"asked with price {first.asked['price']!r}, serving made" in told(found, with_inputs=True)
     assert {one.column for one in found.inspection.columns if one.drifts} == {"price"}
-    assert "u1" not in told(found)
+
+
+def test_a_log_has_no_inputs_and_a_terminal_neither_the_user_nor_what_is_sensitive(registry, monkeypatch):
+    _, scorer, _ = small_market()
+    sensitive = replace(scorer.schema, slices=(Slice("ad_category", sensitive=True),))
+    monkeypatch.setattr(inspect_job, "load_package", lambda *_: replace(scorer, schema=sensitive))
+    lost = [msgspec.structs.replace(one, asked={**one.asked, "site": "lost"}) for one in sample(5)]
+    found = inspect(Collector(lost), registry, "ads", NOW_S, user_column="user_interest")
+    assert "asked with" not in told(found)
+    assert "lost" not in told(found)
+    assert "site_log_odds is skewed: training makes the same of 0 of 5 requests. Of r0 serving made" in told(found)
+    at_terminal = told(found, with_inputs=True)
+    assert "Of r0, asked with site 'lost', serving made" in at_terminal
+    assert {name for one in found.examples for name in one.asked} == {"site"}
+    assert sum("_x_" in one.feature for one in found.examples) > 0
+    assert "user_interest '" not in at_terminal
+    assert "ad_category '" not in at_terminal
 
 
 def test_a_version_without_rows_of_training_is_compared_by_its_features_only(registry):

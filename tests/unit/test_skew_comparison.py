@@ -1,7 +1,6 @@
 """Served features against those that training makes of the same row."""
 
 import msgspec
-import numpy as np
 import pytest
 
 from perch.judge.skew import compare, sources
@@ -27,8 +26,8 @@ def served(rows):
     ]
 
 
-def sample(rows, features, user=None):
-    return [Sampled(f"r{i}", user, row, row, one) for i, (row, one) in enumerate(zip(rows, features, strict=True))]
+def sample(rows, features):
+    return [Sampled(f"r{i}", None, row, row, one) for i, (row, one) in enumerate(zip(rows, features, strict=True))]
 
 
 def shares(compared):
@@ -87,11 +86,11 @@ def test_the_eleventh_digit_counts():
     assert shares(compared)["price"] == 0.8
 
 
-def test_an_example_does_not_say_who_the_user_is():
+def test_an_example_has_no_hidden_input():
     _, scorer, _ = small_market()
     rows = asked(1)
     given = [{**row, "site": None} for row in rows]
-    compared = compare(sample(rows, served(given), user=rows[0]["site"]), scorer.transform)
+    compared = compare(sample(rows, served(given)), scorer.transform, {"site"})
     told = {one.feature: one.asked for one in compared.examples}
     assert told["site_log_odds"] == {}
     assert told["site_x_ad_category_log_odds"] == {"ad_category": rows[0]["ad_category"]}

@@ -1,8 +1,9 @@
 """Inspects the champion's last hour, once, and says what was found: `python -m perch.judge.inspect`.
 
 A process of its own, which ends: Evidently holds 300 MB. What it finds goes to the collector, which shows it to
-Prometheus; Evidently's report goes to MLflow; and what was found first stands in the log. It judges nobody: inputs that
-drift are the world's affair, and features that are skewed are a fault that is found by their name.
+Prometheus; Evidently's report goes to MLflow; and what was found first stands in the log, without any request's inputs,
+for logs are read by many. It judges nobody: inputs that drift are the world's affair, and features that are skewed are
+a fault that is found by their name.
 """
 
 import argparse
@@ -57,7 +58,9 @@ class Inspected(NamedTuple):
     """What could not be compared, and why; where the report is. A sentence each."""
 
 
-def inspect(collector: Collector, registry: ModelRegistry, model: str, now_s: float) -> Inspected:
+def inspect(
+    collector: Collector, registry: ModelRegistry, model: str, now_s: float, *, user_column: str | None = None
+) -> Inspected:
     """Inspect the champion's requests of the last hour, tell the collector, and keep the report.
 
     Figures and report are kept each by itself: where the one fails the other stays, and a note says so.
@@ -67,6 +70,7 @@ def inspect(collector: Collector, registry: ModelRegistry, model: str, now_s: fl
         registry: With the champion's package.
         model: Name of the registered model.
         now_s: By the clock, in seconds since the epoch.
+        user_column: Input that says who the user is, which no example has; nor has one a sensitive input.
 
     Raises:
         NothingToInspectError: there is no champion, or no request of it.
@@ -85,7 +89,9 @@ def inspect(collector: Collector, registry: ModelRegistry, model: str, now_s: fl
         )
     with TemporaryDirectory() as folder:
         package = registry.fetch(model, champion.version, Path(folder))
-        skew = compare(sample, load_package(package, champion.digest).transform)
+        scorer = load_package(package, champion.digest)
+        hidden = {user_column, *(part.column for part in scorer.schema.slices if part.sensitive)}
+        skew = compare(sample, scorer.transform, {name for name in hidden if name is not None})
         columns, report, notes = _drift(sample, package, champion)
     inspection = Inspection(model, str(champion.version), now_s, len(sample), columns, skew.matches)
     collector.keep(inspection)
@@ -130,16 +136,17 @@ def _keep(registry: ModelRegistry, champion: ModelVersion, report: str, now_s: f
     return f"Evidently's report is reports/{name} of version {champion.version}'s run in MLflow."
 
 
-def sentences(found: Inspected) -> Iterator[str]:
-    """What was found, for a person."""
+def sentences(found: Inspected, *, with_inputs: bool = False) -> Iterator[str]:
+    """What was found, for a person; with the inputs of the examples only for one who may see them, never in a log."""
     inspection = found.inspection
     yield f"{inspection.requests:,} requests of version {inspection.version} were inspected."
     yield from _of_drift(inspection.columns)
     skewed = [one for one in inspection.features if one.equal < one.requests]
     for one, example in zip(skewed, found.examples, strict=True):
+        asked = _asked(example) if with_inputs else ""
         yield (
             f"{one.feature} is skewed: training makes the same of {one.equal:,} of {one.requests:,} requests. Of "
-            f"{example.request_id}{_asked(example)} serving made {example.served!r}, training {example.made_again!r}."
+            f"{example.request_id}{asked} serving made {example.served!r}, training {example.made_again!r}."
         )
     if inspection.features and not skewed:
         yield f"All {len(inspection.features)} features are served as training makes them, to twelve digits."

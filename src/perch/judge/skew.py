@@ -8,7 +8,7 @@ The same to twelve digits, not to the last bit: who inspects may run on another 
 logarithm's last bit depends on the processor.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ class Example(NamedTuple):
     feature: str
     request_id: str
     asked: Mapping[str, float | str | None]
-    """The inputs that the feature is made of; none of them says who the user is."""
+    """The inputs that the feature is made of, without hidden ones."""
 
     served: float
     made_again: float
@@ -42,8 +42,14 @@ class Compared(NamedTuple):
     """One of each feature that is not always the same."""
 
 
-def compare(sample: Sequence[Sampled], transform: Transform) -> Compared:
-    """Compare every feature of the requests whose served features are known, and whose row the model could read."""
+def compare(sample: Sequence[Sampled], transform: Transform, hidden: Collection[str] = ()) -> Compared:
+    """Compare every feature of the requests whose served features are known, and whose row the model could read.
+
+    Args:
+        sample: The requests.
+        transform: Training's, of the version that answered them.
+        hidden: Inputs that no example has, as who the user is.
+    """
     known = [one for one in sample if one.served is not None and _is_readable(one.asked, transform.columns)]
     if not known:
         return Compared([], [])
@@ -55,9 +61,15 @@ def compare(sample: Sequence[Sampled], transform: Transform) -> Compared:
         FeatureMatch(name, len(known), int(count))
         for name, count in zip(transform.names, equal.sum(axis=0), strict=True)
     ]
-    first = equal.argmin(axis=0)
+    first, parts = equal.argmin(axis=0), sources(transform.columns)
     examples = [
-        _example(name, known[row], transform.columns, served[row, column], again[row, column])
+        Example(
+            name,
+            known[row].request_id,
+            {part: known[row].asked[part] for part in parts[name] if part not in hidden},
+            float(served[row, column]),
+            float(again[row, column]),
+        )
         for column, (name, row) in enumerate(zip(transform.names, first.tolist(), strict=True))
         if not equal[row, column]
     ]
@@ -92,9 +104,3 @@ def _served(known: Sequence[Sampled], names: Sequence[str]) -> Floats:
     """Shape (requests, features); a feature that was not served is none of any row."""
     rows = [[(one.served or {}).get(name) for name in names] for one in known]
     return np.array(rows, np.float64)
-
-
-def _example(name: str, one: Sampled, columns: FeatureColumns, served: float, again: float) -> Example:
-    asked = {part: one.asked[part] for part in sources(columns)[name]}
-    told = {part: value for part, value in asked.items() if one.user is None or str(value) != one.user}
-    return Example(name, one.request_id, told, float(served), float(again))

@@ -32,7 +32,7 @@ class Sampled(msgspec.Struct, frozen=True):
 
     request_id: RequestId
     user: UserId | None
-    """Who was shown the answer, so that nobody is told of it by whom."""
+    """Who was shown the answer; `None`: not known."""
 
     first: Row | None
     """Its first row, as the model was given it; `None`: not known, as of an earlier Perch."""
