@@ -41,7 +41,7 @@ async def test_a_champion_that_loses_a_column_is_told_by_its_feature_and_stays(
     assert "are served as training makes them, to twelve digits." in healthy
     assert "drifts from training" in healthy
     assert "site_log_odds is skewed: training makes the same of " in said
-    assert "site drifts from training" in said
+    assert "site is missing drifts from training" in said
     assert (service.status.champion, service.status.phase) == (1, "serving")
     run = registry._client.get_model_version("ad-clicks", "1").run_id
     kept = [one.path for one in registry._client.list_artifacts(run, "reports")]

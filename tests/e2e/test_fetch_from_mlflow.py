@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from perch.adapters.registry.mlflow import MlflowRegistry
+from perch.adapters.registry.port import MOST_REPORTS
 from perch.workload.package import check_package
 from serving_process import free_port, write_tiny_package
 
@@ -66,3 +67,14 @@ def test_what_was_registered_is_fetched_and_nothing_else(server, tmp_path):
     missing = fetch(server, 2, digest, tmp_path / "other")
     assert (missing.returncode, missing.stderr) == (6, "ads has no version 2: `perch models` lists those there are\n")
     assert not (tmp_path / "other").exists()
+
+
+def test_of_the_reports_that_a_server_keeps_the_oldest_go(server, tmp_path):
+    write_tiny_package(tmp_path / "made")
+    registry = MlflowRegistry(server)
+    version = registry.register("reported", tmp_path / "made", metrics={"auc": 0.7}, tags={}).version
+    for number in range(MOST_REPORTS + 1):
+        registry.keep_report("reported", version, f"inputs-{number:03}.html", "<html></html>")
+    run = registry._client.get_model_version("reported", str(version)).run_id
+    kept = [one.path for one in registry._client.list_artifacts(run, "reports")]
+    assert kept == [f"reports/inputs-{number:03}.html" for number in range(1, MOST_REPORTS + 1)]

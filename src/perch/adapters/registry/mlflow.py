@@ -145,7 +145,8 @@ class MlflowRegistry:
             kind = f"{_REPORTS}/{name.partition('-')[0]}-"
             found = (file.path for file in self._client.list_artifacts(run_id, _REPORTS))
             paths = sorted(path for path in found if path.startswith(kind))
-            artifacts = get_artifact_repository(self._client.get_run(run_id).info.artifact_uri)
+            uri = self._client.get_run(run_id).info.artifact_uri
+            artifacts = get_artifact_repository(uri, tracking_uri=self._uri)  # a server's proxy is found by it
             for path in paths[:-MOST_REPORTS]:
                 artifacts.delete_artifacts(path)
 
