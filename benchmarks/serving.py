@@ -61,7 +61,7 @@ def bare():
 def ours():
     scores = Scores(SCORES, {}, {})
     meters, switch = Meters(IDENTITY, names.grid(25), CLICK_LOG), FaultSwitch(lambda _: scores, CLICK_LOG)
-    predictor = Predictor(IDENTITY, switch, meters, lambda _: None)
+    predictor = Predictor(IDENTITY, switch, meters, lambda *_: None)
     return Application(IDENTITY, CLICK_LOG, predictor, meters, switch, fault_token=None, rest=nothing)
 
 

@@ -10,6 +10,7 @@ import pytest
 from perch.collector.app import BODY_LIMIT_BYTES
 from perch.serving import emitter
 from perch.serving.emitter import Emitter, _patience_s
+from perch.serving.journal import Journal
 from perch.signals.events import Prediction
 
 
@@ -22,7 +23,7 @@ class FakeCollector:
 
     def __init__(self, *statuses):
         self.statuses = list(statuses)
-        self.got = []
+        self.got, self.attributions = [], []
         self.tokens = set()
         self.asked_at = []
 
@@ -34,20 +35,26 @@ class FakeCollector:
         if status == 0:
             raise httpx.ConnectError("refused")
         if status == 200:
-            self.got += [p.request_id for p in msgspec.json.decode(request.content, type=list[Prediction])]
+            events = msgspec.json.decode(request.content, type=list[Prediction])
+            self.got += [event.request_id for event in events]
+            self.attributions += [event.attributions for event in events]
         self.asked_at.append(time.monotonic())
         return httpx.Response(status, headers={"retry-after": self.retry_after} if self.retry_after else {})
+
+
+def emitting_to(collector, dropped, capacity=10_000, journal=None):
+    emitting = Emitter("http://collector", "secret", dropped, capacity, journal)
+    emitting._client = httpx.AsyncClient(
+        transport=httpx.MockTransport(collector), base_url="http://collector", headers=emitting._client.headers
+    )
+    return emitting
 
 
 def emit(collector, count, capacity=10_000, wait_s=0.0, **told):
     dropped = []
 
     async def run():
-        emitting = Emitter("http://collector", "secret", dropped.append, capacity)
-        emitting._client = httpx.AsyncClient(
-            transport=httpx.MockTransport(collector), base_url="http://collector", headers=emitting._client.headers
-        )
-        async with emitting:
+        async with emitting_to(collector, dropped.append, capacity) as emitting:
             for i in range(count):
                 emitting.offer(prediction(i, **told))
             await asyncio.sleep(wait_s)
@@ -125,3 +132,45 @@ def test_what_cannot_be_understood_as_patience_is_none(said):
 
 def test_patience_ends():
     assert _patience_s(httpx.Response(429, headers={"retry-after": "86400"})) == 60.0
+
+
+def test_events_are_written_down_at_once_and_sent_with_the_attributions_that_come_after(tmp_path):
+    collector, added, dropped = FakeCollector(), {"price": -0.5}, []
+
+    async def run():
+        attributions = asyncio.get_running_loop().create_future()
+        async with emitting_to(collector, dropped.append, journal=Journal(tmp_path)) as emitting:
+            emitting.offer(prediction(0), attributions)
+            emitting.offer(prediction(1), None)
+            written = Journal(tmp_path).left_behind()
+            await asyncio.sleep(0.4)
+            assert collector.got == []
+            attributions.set_result(added)
+            await asyncio.sleep(0.1)
+            assert collector.got == ids(2)
+        return written
+
+    assert asyncio.run(run()) == [msgspec.json.encode(prediction(i)) for i in range(2)]
+    assert collector.attributions == [added, None]
+    assert dropped == []
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 0.5])
+def test_attributions_that_do_not_come_hold_up_neither_events_nor_the_end(monkeypatch, wait_s):
+    monkeypatch.setattr(emitter, "_ATTRIBUTIONS_TIMEOUT_S", 0.1)
+    collector, dropped = FakeCollector(), []
+
+    async def run():
+        never, failed = (asyncio.get_running_loop().create_future() for _ in range(2))
+        failed.set_exception(ZeroDivisionError())
+        async with emitting_to(collector, dropped.append) as emitting:
+            emitting.offer(prediction(0), never)
+            emitting.offer(prediction(1), failed)
+            await asyncio.sleep(wait_s)
+            assert collector.got == (ids(2) if wait_s else [])
+        return never.cancelled()
+
+    assert asyncio.run(run())
+    assert collector.got == ids(2)
+    assert collector.attributions == [None, None]
+    assert dropped == []

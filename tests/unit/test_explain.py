@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import threading
 
 import httpx
 import numpy as np
 import pytest
 
-from perch.serving import explain
+from perch.serving import attributing, explain
 from perch.serving.app import Application
 from perch.serving.attributing import Attributing
 from perch.serving.context import Context
@@ -28,7 +29,8 @@ class Process:
         scorer, identity = tiny_scorer(), Identity("ads", "3")
         context = Context(scorer.schema, features=scorer.transform.names, features_share=features_share)
         self.meters = Meters(identity, names.grid(25), scorer.schema)
-        self.switch, self.events = FaultSwitch(score_with(scorer), scorer.schema), []
+        self.switch = FaultSwitch(score_with(scorer), scorer.schema)
+        self.events, self.attributions = [], []
         self.app = Application(
             identity,
             scorer.schema,
@@ -36,7 +38,7 @@ class Process:
                 identity,
                 self.switch,
                 self.meters,
-                self.events.append,
+                self.offer,
                 context,
                 attributing=Attributing(Attributor(scorer), ()),
             ),
@@ -46,6 +48,10 @@ class Process:
             rest=None,
             attributor=Attributor(scorer) if can_tell else None,
         )
+
+    def offer(self, event, attributions):
+        self.events.append(event)
+        self.attributions.append(attributions)
 
     def send(self, path="/explain", method="POST", **body):
         return asyncio.run(self.sent(path, method, **body))
@@ -136,11 +142,41 @@ def test_other_methods_and_models_are_refused():
 
 def test_the_event_of_a_sampled_request_tells_what_inputs_added_to_the_score_that_was_shown():
     process = Process(features_share=1.0)
-    order = process.send("/rank").json()["order"]
+
+    async def ask():
+        response = await process.sent("/rank")
+        return response.json()["order"], await process.attributions[0]
+
+    order, attributions = asyncio.run(ask())
     (event,) = process.events
     assert event.shown == order[0]
     explained = process.send().json()["explanations"][event.shown]
-    assert event.attributions == pytest.approx(explained["inputs"], abs=1e-6)
+    assert attributions == pytest.approx(explained["inputs"], abs=1e-6)
+
+
+def test_no_request_waits_for_attributions_and_further_ones_are_counted_and_left_out(monkeypatch):
+    done = threading.Event()
+    added = Attributor.features_of
+    monkeypatch.setattr(Attributor, "features_of", lambda self, values: done.wait() and added(self, values))
+    process = Process(features_share=1.0)
+
+    async def ask():
+        try:
+            async with asyncio.timeout(5):
+                finished = [await process.sent("/rank") for _ in range(attributing.IN_WORK_LIMIT + 2)]
+            in_work = [one for one in process.attributions if one is not None]
+            assert not any(one.done() for one in in_work)
+        finally:
+            done.set()
+        await asyncio.wait(in_work)
+        await process.sent("/rank")
+        return finished, [one is None for one in process.attributions]
+
+    finished, left_out = asyncio.run(ask())
+    assert {response.status_code for response in finished} == {200}
+    assert left_out == [False] * attributing.IN_WORK_LIMIT + [True, True, False]
+    assert len(process.events) == len(left_out)
+    assert b"\nperch_events_unattributed_total 2\n" in process.meters.render()
 
 
 def test_other_requests_and_copies_are_not_attributed():
@@ -148,16 +184,23 @@ def test_other_requests_and_copies_are_not_attributed():
     process.send("/rank")
     copied = Process(features_share=1.0)
     copied.send("/rank", json=SLATE, headers={"x-perch-arm": "canary", "host": "ads-shadow"})
-    assert [process.events[0].attributions, copied.events[0].attributions] == [None, None]
+    assert [*process.attributions, *copied.attributions] == [None, None]
     assert copied.events[0].arm == "shadow"
 
 
 def test_a_model_that_scores_but_cannot_be_attributed_answers_all_the_same(monkeypatch, caplog):
     monkeypatch.setattr(Attributor, "features_of", lambda self, values: 1 / 0)
     process = Process(features_share=1.0)
-    assert process.send("/rank").status_code == 200
-    assert process.events[0].attributions is None
+
+    async def ask():
+        response = await process.sent("/rank")
+        await asyncio.wait(process.attributions)
+        return response
+
+    assert asyncio.run(ask()).status_code == 200
+    assert len(process.events) == 1
     assert "division by zero" in caplog.text
+    assert process.meters.events_unattributed == 1
 
 
 def test_few_wait_at_a_time(monkeypatch):

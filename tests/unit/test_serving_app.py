@@ -40,7 +40,7 @@ class Process:
         self.meters = Meters(identity, GRID, SCHEMA)
         self.switch = FaultSwitch(score, SCHEMA)
         self.events = []
-        predictor = Predictor(identity, self.switch, self.meters, self.events.append)
+        predictor = Predictor(identity, self.switch, self.meters, lambda event, _: self.events.append(event))
         self.app = Application(
             identity, SCHEMA, predictor, self.meters, self.switch, fault_token=fault_token, rest=elsewhere
         )

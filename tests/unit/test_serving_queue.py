@@ -33,7 +33,7 @@ def slowly(columns):
 @contextmanager
 def served(meters):
     switch = FaultSwitch(slowly, SCHEMA)
-    predictor = Predictor(IDENTITY, switch, meters, lambda _: None)
+    predictor = Predictor(IDENTITY, switch, meters, lambda *_: None)
     app = Application(IDENTITY, SCHEMA, predictor, meters, switch, fault_token=None, rest=None)
     port = free_port()
     config = uvicorn.Config(app, port=port, http="httptools", loop="uvloop", lifespan="off", log_config=None)

@@ -122,7 +122,7 @@ def _try_out(score: Score, schema: Schema) -> None:
         raise ModelError(f"The model loads but cannot score ({error}); package it again.") from error
 
 
-def _ignore(_: object) -> None:
+def _ignore(*_: object) -> None:
     """Nobody wants to be told of predictions."""
 
 

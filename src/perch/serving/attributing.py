@@ -1,8 +1,9 @@
 """Attributes a few scores to their inputs while others are answered, in a thread of its own.
 
 A row of trees takes half a millisecond, ten times what its score does. LightGBM lets go of the interpreter meanwhile,
-so requests that are not attributed do not wait. Two kinds of rows are: the shown rows of which events tell the inputs;
-and, for what inputs add on average, the first row of a request four times a second, whatever its id and its answer.
+and no request waits: neither the others, nor the one whose row it is. Two kinds of rows are attributed: the shown rows
+of which events tell the inputs, as far as the thread keeps up; and, for what inputs add on average, the first row of a
+request four times a second, whatever its id and its answer.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeAlias
 
 from perch.signals import exposition, names
 from perch.workload.attribution import Attributor
@@ -19,7 +21,13 @@ from perch.workload.profile import Attribution
 SAMPLE_S = 0.25
 """Time between two rows that are counted: 1,200 a window, for a three-hundredth of a processor."""
 
+IN_WORK_LIMIT = 16
+"""Rows of events that are attributed at a time; their events wait 10 ms for the last one, and further ones for none."""
+
 _DECIMALS = 6
+
+Attributions: TypeAlias = asyncio.Future[Mapping[str, float]]
+"""What each input added to the log-odds of a row, when it is known."""
 
 
 class AttributionCounts:
@@ -59,11 +67,20 @@ class Attributing:
         self._clock = clock
         comparable = tuple(one.name for one in trained) == attributor.inputs
         self._next_s = float("-inf") if comparable else float("inf")
+        self._in_work = 0
         self._thread = ThreadPoolExecutor(1, "attribute")
 
-    async def row(self, features: Floats, row: int) -> Mapping[str, float]:
-        """What each input added to the log-odds of one row of a matrix, rounded to a millionth."""
-        return dict(zip(self._attributor.inputs, await self._later(features[row : row + 1]), strict=True))
+    def row(self, features: Floats, row: int) -> Attributions | None:
+        """What each input adds to the log-odds of one row of a matrix, rounded to a millionth; `None`: too many wait.
+
+        Returns at once.
+        """
+        if self._in_work >= IN_WORK_LIMIT:
+            return None
+        self._in_work += 1
+        attributions = asyncio.get_running_loop().run_in_executor(self._thread, self._named, features[row : row + 1])
+        attributions.add_done_callback(self._finish)
+        return attributions
 
     def sample(self, counts: AttributionCounts, features: Floats) -> None:
         """Count the first row of a matrix when it is time to, and there is what to compare with; returns at once."""
@@ -74,6 +91,12 @@ class Attributing:
 
     def _later(self, features: Floats) -> "asyncio.Future[list[float]]":
         return asyncio.get_running_loop().run_in_executor(self._thread, self._parts, features)
+
+    def _finish(self, _: Attributions) -> None:
+        self._in_work -= 1
+
+    def _named(self, features: Floats) -> Mapping[str, float]:
+        return dict(zip(self._attributor.inputs, self._parts(features), strict=True))
 
     def _parts(self, features: Floats) -> list[float]:
         parts = self._attributor.inputs_of(self._attributor.features_of(features))

@@ -17,7 +17,7 @@ class FailureLog:
         self._next_s = float("-inf")
         self._left_out = 0
 
-    def tell(self, request_id: str, error: Exception, *, explained: bool) -> None:
+    def tell(self, request_id: str, error: BaseException, *, explained: bool) -> None:
         """Write that a request failed, with a traceback unless the error explains itself; or only count it."""
         now_s = self._clock()
         if now_s < self._next_s:

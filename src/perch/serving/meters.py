@@ -102,6 +102,7 @@ class Meters:
         self._latency_edges = [repr(edge / 1000) for edge in grid.latency_ms]
         self._score_edges = [repr(edge) for edge in grid.score_logit]
         self.events_dropped = 0
+        self.events_unattributed = 0
 
     def of(self, headers: Headers, port: int | None) -> Meter:
         """The counters of the arm that a request was sent to, on one of our ports.
@@ -120,6 +121,10 @@ class Meters:
     def drop_events(self, count: int) -> None:
         """Prediction events were given up."""
         self.events_dropped += count
+
+    def leave_unattributed(self) -> None:
+        """A prediction event tells its inputs, and not what they added."""
+        self.events_unattributed += 1
 
     def render(self) -> bytes:
         """All counters in Prometheus' text format."""
@@ -154,6 +159,8 @@ class Meters:
         )
         yield from exposition.header(f"{names.EVENTS_DROPPED}_total", "counter", "Prediction events given up.")
         yield f"{names.EVENTS_DROPPED}_total {self.events_dropped}"
+        yield from exposition.header(f"{names.EVENTS_UNATTRIBUTED}_total", "counter", "Events without attributions.")
+        yield f"{names.EVENTS_UNATTRIBUTED}_total {self.events_unattributed}"
 
 
 def _by(labels: str, further: str, counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:

@@ -8,8 +8,9 @@ slow nor refused when they are too many.
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 
 import msgspec
@@ -17,7 +18,7 @@ import msgspec
 from perch import asgi
 from perch.asgi import Disconnected, Headers, Receive, Refusal, Scope, Send
 from perch.errors import ModelError
-from perch.serving.attributing import Attributing
+from perch.serving.attributing import Attributing, Attributions
 from perch.serving.context import Context, Told
 from perch.serving.failures import FailureLog
 from perch.serving.faults import FaultSwitch, InjectedError
@@ -48,7 +49,7 @@ class Predictor:
         identity: Identity,
         switch: FaultSwitch,
         meters: Meters,
-        offer: Callable[[Prediction], None],
+        offer: Callable[[Prediction, Attributions | None], None],
         context: Context | None = None,
         *,
         attributing: Attributing | None = None,
@@ -59,7 +60,7 @@ class Predictor:
             identity: What is served.
             switch: Scores, with the faults that are switched on.
             meters: Where requests are counted.
-            offer: Takes the event of each prediction, at once.
+            offer: Takes the event of each prediction, at once, and what is to be added to it when it is known.
             context: What events tell beside the score; `None`: nothing.
             attributing: Attributes the scores of which events tell the features; `None`: the model cannot tell.
         """
@@ -107,10 +108,11 @@ class Predictor:
         meter.scored(scores)
         if self._attributing is not None and meter.inputs is not None and scores.features is not None:
             self._attributing.sample(meter.inputs.attributions, scores.features)
-        self._offer(await self._event(request_id, meter.arm, question, scores, answer.shown))
+        event = self._event(request_id, meter.arm, question, scores, answer.shown)
+        self._offer(event, None if event.served is None else self._attributions(request_id, scores, answer.shown))
         return answer
 
-    async def _event(self, request_id: str, arm: str, question: Question, scores: Scores, shown: int) -> Prediction:
+    def _event(self, request_id: str, arm: str, question: Question, scores: Scores, shown: int) -> Prediction:
         told = self._context.of(request_id, arm, question.columns, scores, shown) if self._context else _NOTHING
         return Prediction(
             request_id,
@@ -124,21 +126,28 @@ class Predictor:
             user=told.user,
             features=told.features,
             first=told.first,
-            attributions=None if told.served is None else await self._attributions(request_id, scores, shown),
             slices=told.slices,
             asked=told.asked,
             served=told.served,
         )
 
-    async def _attributions(self, request_id: str, scores: Scores, shown: int) -> Mapping[str, float] | None:
-        """What each input added to the score of the shown row. The answer does not fail with it."""
+    def _attributions(self, request_id: str, scores: Scores, shown: int) -> Attributions | None:
+        """What each input adds to the score of the shown row. The answer neither waits for it nor fails with it."""
         if self._attributing is None or scores.features is None:
             return None
-        try:
-            return await self._attributing.row(scores.features, shown)
-        except Exception as error:  # noqa: BLE001 - whatever a model raises, it has scored
+        attributions = self._attributing.row(scores.features, shown)
+        if attributions is None:
+            self._meters.leave_unattributed()
+        else:
+            attributions.add_done_callback(partial(self._attributed, request_id))
+        return attributions
+
+    def _attributed(self, request_id: str, attributions: Attributions) -> None:
+        error = None if attributions.cancelled() else attributions.exception()
+        if error is not None:  # whatever a model raises, it has scored
             self._failures.tell(request_id, error, explained=False)
-            return None
+        if error is not None or attributions.cancelled():
+            self._meters.leave_unattributed()
 
     def _judge(self, error: Exception, request_id: str) -> tuple[int, str, str]:
         """Status, outcome and sentence of a request that was not answered."""

@@ -81,6 +81,10 @@ INPUTS_ABSENT = "# This package tells nothing of its training's inputs, so they 
 EVENTS_DROPPED = "perch_events_dropped"
 """Counter without labels: prediction events given up because the buffer was full."""
 
+EVENTS_UNATTRIBUTED = "perch_events_unattributed"
+"""Counter without labels: prediction events that tell the inputs and not what these added to the score, because too
+many waited to be attributed, it took more than a second, or the model failed. A model that never tells counts none."""
+
 OUTCOME_JOINS = "perch_outcomes"
 """Counter, further labels `result` and `source`: outcomes by what became of them: `joined`, `late`, `duplicate`,
 `contradictory` (told again, and otherwise), `unknown`; or, with an empty `source`, why they were not taken:
