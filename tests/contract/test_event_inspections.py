@@ -68,6 +68,21 @@ def test_of_a_model_the_last_inspection_is_remembered(place):
         assert store.summary().inspections == (found,)
 
 
+def test_what_was_found_is_forgotten_with_the_events_of_its_time(place):
+    now_s = BEGIN_S
+    with EventStore(place, 600.0, lambda: now_s) as store:
+        store.add_predictions([asked(1)])
+        store.keep_inspection(Inspection("ads", "1", BEGIN_S, 200))
+        store.tidy()
+        assert len(store.summary().inspections) == 1
+        assert store.summary().inputs_kept_s == BEGIN_S + 1
+        now_s = BEGIN_S + 1_300
+        while store.tidy():
+            pass
+        assert store.summary().inspections == ()
+        assert store.summary().inputs_kept_s is None
+
+
 def test_a_store_of_before_there_were_inspections_learns_of_them(place):
     with EventStore(place, 600.0) as store:
         sql(store, "ALTER TABLE inputs DROP COLUMN asked")

@@ -55,6 +55,7 @@ def test_what_was_found_stands_on_the_page(ask):
     of = 'model="ads",version="1"'
     assert f"perch_inspected_timestamp_seconds{{{of}}} 4600.0" in page
     assert f"perch_inspected_requests{{{of}}} 200" in page
+    assert "perch_inputs_kept_timestamp_seconds 4588.0" in page
     assert f"perch_evidently_drifting_share{{{of}}} 0.5" in page
     assert f'perch_evidently_distance{{{of},feature="age"}} 0.4' in page
     assert f'perch_evidently_threshold{{{of},feature="price"}} 0.125' in page

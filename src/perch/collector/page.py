@@ -65,6 +65,9 @@ def _compared(summary: Summary) -> Iterator[str]:
 
 
 def _inspected(summary: Summary) -> Iterator[str]:
+    if summary.inputs_kept_s is not None:
+        yield from exposition.header(names.INPUTS_KEPT, "gauge", "When the last request came whose inputs are kept.")
+        yield f"{names.INPUTS_KEPT} {summary.inputs_kept_s!r}"
     for name, promise, samples in _INSPECTED:
         yield from exposition.header(name, "gauge", promise)
         for one in summary.inspections:

@@ -117,6 +117,9 @@ EVIDENTLY_P_VALUE = "perch_evidently_p_value"
 """Gauge, the same labels: p-value of the last window, corrected over columns. Small ones come about by chance, too:
 what convicts is the rollout's evidence."""
 
+INPUTS_KEPT = "perch_inputs_kept_timestamp_seconds"
+"""Gauge of the collector: when the last request came whose inputs are kept; none is, where it is not there."""
+
 INSPECTED = "perch_inspected_timestamp_seconds"
 """Gauge of the collector, labels `model` and `version`, as of those below: when the version was last inspected."""
 
@@ -167,8 +170,8 @@ over the bins of (requests - clicks) x clicks above, over (all requests - all cl
 
 FAIRNESS_GAP = "perch_fairness_gap"
 """Gauge of the collector, labels `version`, `arm` and `measure`: how far the group of people that fares least like all
-lies from all, as a share of the latter; measured over the last day's final labels, at most once a minute. Neither group
-nor attribute is told. `measure` is `calibration`, `recall`, `selection`, `score`, `click_rate` or `log_loss`. Absent
+lies from all, as a share of the latter; measured once a minute over the last day's final labels, or over as much of it
+as the latest 100,000 requests fill. Neither group nor attribute is told. `measure` is `calibration`, `recall`, `selection`, `score`, `click_rate` or `log_loss`. Absent
 while no attribute has two groups of 50 users."""
 
 FAIRNESS_GAP_PROVEN = "perch_fairness_gap_proven"

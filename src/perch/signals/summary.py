@@ -58,6 +58,9 @@ class Summary:
     inspections: tuple[Inspection, ...] = ()
     """The last one of each model."""
 
+    inputs_kept_s: float | None = None
+    """When the last request came whose inputs are kept, in seconds since the epoch; `None`: there is none."""
+
     def count(self, result: str) -> int:
         """Outcomes of one result over all sources, versions and arms."""
         return self.pending if result == "pending" else sum(t.outcomes for t in self.tallies if t.result == result)

@@ -19,6 +19,10 @@ WHERE inputs.time_s >= :from_s AND inputs.time_s < :until_s AND inputs.shadow = 
 
 _FIRST: Final = text(f"SELECT inputs.time_s {_KEPT} ORDER BY inputs.time_s LIMIT 1")
 
+_NEWEST: Final = text(
+    "SELECT time_s FROM inputs WHERE shadow = 0 AND features IS NOT NULL ORDER BY time_s DESC LIMIT 1"
+)
+
 _STRETCH: Final = text(f"""
 SELECT inputs.request_id, live.user_id, inputs.served, coalesce(inputs.asked, inputs.features) AS asked,
     CASE WHEN inputs.first_row IS NULL AND live.shown = 0 THEN inputs.features ELSE inputs.first_row END AS first_row
@@ -51,6 +55,12 @@ def inspections(connection: Connection) -> tuple[Inspection, ...]:
     """What was found last of each model."""
     found = connection.scalars(select(schema.inspections.c.told).order_by(schema.inspections.c.model))
     return tuple(msgspec.json.decode(told, type=Inspection) for told in found)
+
+
+def inputs_kept_s(connection: Connection) -> float | None:
+    """When the last live request came whose inputs are kept; `None`: there is none."""
+    newest_s: float | None = connection.scalar(_NEWEST)
+    return newest_s
 
 
 def _sampled(row: Any) -> Sampled:  # noqa: ANN401  a row of SQLAlchemy's

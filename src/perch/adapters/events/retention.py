@@ -20,6 +20,7 @@ _FORGET = [
     text(_oldest("inputs", "request_id, shadow", "time_s < :before_s")),
     text(_oldest("clicks", "number", "time_s < :before_s")),
     text(_oldest("judgements", "stable, canary, until_s", "until_s < :before_s")),
+    text(_oldest("inspections", "model", "made_s < :before_s")),
     text(_oldest("parked", "number", "arrived_s < :before_s")),
     text(
         _oldest(

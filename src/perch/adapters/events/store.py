@@ -23,7 +23,7 @@ from perch.adapters.events import schema
 from perch.adapters.events.earnings import add_earnings, earnings
 from perch.adapters.events.engine import StoreError, open_engine, scrub, transaction
 from perch.adapters.events.fairness import fairness
-from perch.adapters.events.inspections import inspections, keep_inspection, sample
+from perch.adapters.events.inspections import inputs_kept_s, inspections, keep_inspection, sample
 from perch.adapters.events.judgements import add_judgement, compared, judgements_since, window
 from perch.adapters.events.labels import arrivals
 from perch.adapters.events.matured import matured_since
@@ -173,7 +173,13 @@ class EventStore:
             tallies = tuple(Tally(*row) for row in connection.execute(_TALLIES))
             parked = {row.reason: row.events for row in connection.execute(_PARKED_PREDICTIONS)}
             return Summary(
-                tallies, int(pending or 0), parked, quality(connection), compared(connection), inspections(connection)
+                tallies,
+                int(pending or 0),
+                parked,
+                quality(connection),
+                compared(connection),
+                inspections(connection),
+                inputs_kept_s(connection),
             )
 
     def labels_since(self, comparison: Comparison, cursor: Cursor) -> Arrivals:
