@@ -212,3 +212,24 @@ def test_few_wait_at_a_time(monkeypatch):
 
     assert sorted(response.status_code for response in asyncio.run(both())) == [200, 503]
     assert process.send().status_code == 200
+
+
+def test_a_caller_that_sends_slowly_holds_no_place(monkeypatch):
+    monkeypatch.setattr(explain, "WAITING_LIMIT", 1)
+    process = Process()
+
+    async def ask():
+        begun, rest = asyncio.Event(), asyncio.Event()
+
+        async def slowly():
+            begun.set()
+            await rest.wait()
+            yield json.dumps(SLATE).encode()
+
+        slow = asyncio.create_task(process.sent(content=slowly()))
+        await begun.wait()
+        quick = await process.sent()
+        rest.set()
+        return quick.status_code, (await slow).status_code
+
+    assert asyncio.run(ask()) == (200, 200)

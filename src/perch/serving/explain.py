@@ -93,15 +93,8 @@ class Explain:
         """
         if self._attributor is None:
             raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "This kind of model does not say what its inputs add.")
-        if self._waiting >= WAITING_LIMIT:
-            sentence = f"{WAITING_LIMIT} explanations are in work already; ask again later."
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, sentence)
-        self._waiting += 1
         try:
-            question = await self._question(path, headers, receive)
-            explanations = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._explanations, self._attributor, question.columns, question.rows
-            )
+            explanations = await self._explained(self._attributor, await self._question(path, headers, receive))
         except Disconnected:
             raise Refusal(HTTPStatus.BAD_REQUEST, "The caller went away.") from None
         except Refusal:
@@ -110,8 +103,6 @@ class Explain:
             self._failures.tell("for an explanation", error, explained=False)
             sentence = "The model failed; the server's log tells of one failure a second."
             raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, sentence) from None
-        finally:
-            self._waiting -= 1
         response = ExplainResponse(self._identity.model, self._identity.version, explanations)
         version = names.VERSION_HEADER.encode(), self._identity.version.encode()
         return Answer(msgspec.json.encode(response), headers=(version,))
@@ -122,6 +113,19 @@ class Explain:
             sentence = f"The request has {question.rows:,} rows; at most {ROW_LIMIT} are explained at a time."
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, sentence)
         return question
+
+    async def _explained(self, attributor: Attributor, question: Question) -> list[Explanation]:
+        """A place is taken by a whole body only: slow callers would hold all of them."""
+        if self._waiting >= WAITING_LIMIT:
+            sentence = f"{WAITING_LIMIT} explanations are in work already; ask again later."
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, sentence)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._explanations, attributor, question.columns, question.rows
+            )
+        finally:
+            self._waiting -= 1
 
     def _explanations(self, attributor: Attributor, columns: Columns, rows: int) -> list[Explanation]:
         scores = self._switch.score(columns)
