@@ -50,6 +50,12 @@ class Disconnected(Exception):  # noqa: N818 - nobody is left to be told
     """The client went away before its request was complete."""
 
 
+def port(scope: Scope) -> int | None:
+    """The port of ours that a request came to; `None`: not known."""
+    server: tuple[str, int | None] | None = scope.get("server")
+    return None if server is None else server[1]
+
+
 async def read_body(receive: Receive, headers: Headers, limit_bytes: int, timeout_s: float = 10.0) -> bytes:
     """The whole body of a request.
 

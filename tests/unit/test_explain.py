@@ -21,6 +21,7 @@ from perch.signals import names
 from perch.workload.attribution import Attributor
 from serving_process import tiny_scorer
 
+MIRROR_PORT = 8081
 SLATE = {"context": {"site": "a", "age": 0.5}, "candidates": [{"price": 0.1, "ad": "x"}, {"price": None, "ad": "?"}]}
 
 
@@ -28,7 +29,7 @@ class Process:
     def __init__(self, *, can_tell=True, features_share=0.0):
         scorer, identity = tiny_scorer(), Identity("ads", "3")
         context = Context(scorer.schema, features=scorer.transform.names, features_share=features_share)
-        self.meters = Meters(identity, names.grid(25), scorer.schema)
+        self.meters = Meters(identity, names.grid(25), scorer.schema, mirror_port=MIRROR_PORT)
         self.switch = FaultSwitch(score_with(scorer), scorer.schema)
         self.events, self.attributions = [], []
         self.app = Application(
@@ -56,8 +57,9 @@ class Process:
     def send(self, path="/explain", method="POST", **body):
         return asyncio.run(self.sent(path, method, **body))
 
-    async def sent(self, path="/explain", method="POST", **body):
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://perch") as client:
+    async def sent(self, path="/explain", method="POST", port=8080, **body):
+        transport = httpx.ASGITransport(self.app)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://perch:{port}") as client:
             return await client.request(method, path, **(body or {"json": SLATE}))
 
 
@@ -94,6 +96,14 @@ def test_an_explanation_is_evidence_of_nothing():
     meters = [process.meters.of({b"x-perch-arm": arm.encode()}, 1) for arm in ("direct", "stable", "canary", "shadow")]
     assert [meter.started for meter in meters] == [0, 0, 0, 0]
     assert process.events == []
+
+
+@pytest.mark.parametrize("path", ["/explain", "/v1/models/ads:explain"])
+@pytest.mark.parametrize("copy", [{"port": MIRROR_PORT}, {"headers": {"x-perch-arm": "canary", "host": "ads-shadow"}}])
+def test_no_copy_is_explained(monkeypatch, path, copy):
+    monkeypatch.setattr(Attributor, "features_of", lambda self, values: pytest.fail("it was explained"))
+    response = asyncio.run(Process().sent(path, **{"json": SLATE, **copy}))
+    assert (response.status_code, response.json()["error"][:25]) == (421, "Copies are not explained:")
 
 
 def test_what_the_model_was_given_is_explained():

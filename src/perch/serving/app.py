@@ -16,6 +16,7 @@ from perch.serving.predictor import Predictor
 from perch.serving.question import Answer, Identity, Parse, Question
 from perch.serving.rows import Predict, Rank, decode
 from perch.signals import exposition, names
+from perch.signals.events import SHADOW
 from perch.workload.attribution import Attributor
 from perch.workload.schema import Schema
 
@@ -96,7 +97,10 @@ class Application:
                 await self._set_faults(dict(scope["headers"]), receive)
             return Answer(msgspec.json.encode(self._switch.faults))
         if path in self._explain.paths and method == "POST":
-            return await self._explain(path, dict(scope["headers"]), receive)
+            headers = dict(scope["headers"])
+            if self._meters.of(headers, asgi.port(scope)).arm == SHADOW:
+                raise Refusal(HTTPStatus.MISDIRECTED_REQUEST, "Copies are not explained: nobody reads their answer.")
+            return await self._explain(path, headers, receive)
         takes_post = path in self._questions or path in self._explain.paths
         if takes_post or (path in self._pages and method not in {"GET", "HEAD"}):
             wanted = "POST" if takes_post else "GET"

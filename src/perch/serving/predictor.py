@@ -79,7 +79,7 @@ class Predictor:
         """Answer one request, whose body `parse` understands."""
         arrived_s = time.perf_counter()
         headers: Headers = dict(scope["headers"])
-        meter = self._meters.of(headers, (scope.get("server") or (None, None))[1])
+        meter = self._meters.of(headers, asgi.port(scope))
         request_id = _request_id(headers)
         meter.started += 1
         self._in_flight += 1
