@@ -48,7 +48,9 @@ def sample(count=300, *, skew=None, with_features=True):
     matrix = scorer.transform.transform({name: [row[name] for row in given] for name in scorer.schema.inputs}).values
     names = scorer.transform.names
     served = [{n: None if np.isnan(v) else v for n, v in zip(names, row, strict=True)} for row in matrix.tolist()]
-    return [Sampled(f"r{i}", "u1", given[i], asked[i], served[i] if with_features else None) for i in range(len(asked))]
+    return [
+        Sampled(f"r{i}", f"u{i}", given[i], asked[i], served[i] if with_features else None) for i in range(len(asked))
+    ]
 
 
 @pytest.fixture

@@ -29,8 +29,12 @@ def asked(seed=0, count=500, **changed):
     return [{**row, **{name: change(row[name]) for name, change in changed.items()}} for row in found]
 
 
-def drifting(rows):
-    found = training.drift(rows, *of_training())
+def compared(rows, reference, natural, users=None):
+    return training.drift(rows, users or [None] * len(rows), reference, natural)
+
+
+def drifting(rows, users=None):
+    found = compared(rows, *of_training(), users=users)
     return {one.column for one in found.columns if one.drifts}
 
 
@@ -38,6 +42,25 @@ def drifting(rows):
 def test_what_is_asked_as_in_training_does_not_drift_however_few_rows_there_are(count):
     for seed in range(10):
         assert drifting(asked(seed, count)) == set()
+
+
+@pytest.mark.parametrize(("count", "each"), [(400, 4), (400, 20)])
+def test_users_who_ask_again_and_again_are_no_drift_for_their_requests_are_alike(count, each):
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        of_users = asked(100 + seed, count // each)
+        whose = rng.integers(0, len(of_users), count).tolist()
+        constant = ("user_interest", "country", "device", "user_age_days", "user_recent_ctr")
+        rows = [
+            {**row, **{name: of_users[user][name] for name in constant}}
+            for row, user in zip(asked(seed, count), whose, strict=True)
+        ]
+        assert drifting(rows, [f"u{user}" for user in whose]) == set()
+
+
+def test_prices_in_cents_are_found_of_users_who_ask_again_too():
+    rows = asked(1, price=lambda v: v and v * 100)
+    assert drifting(rows, [f"u{i % 100}" for i in range(len(rows))]) == {"price"}
 
 
 @pytest.mark.parametrize(
@@ -59,14 +82,14 @@ def test_a_column_that_is_broken_drifts_and_no_other_one(column, change, finds):
 def test_a_column_that_follows_the_clock_is_not_compared_for_no_hour_is_like_a_day():
     kept, natural = of_training()
     assert natural["hour"] > 1
-    assert "hour" not in {one.column for one in training.drift(asked(2), kept, natural).columns}
-    assert "hour" in {one.column for one in training.drift(asked(2), kept, {}).columns}
+    assert "hour" not in {one.column for one in compared(asked(2), kept, natural).columns}
+    assert "hour" in {one.column for one in compared(asked(2), kept, {}).columns}
 
 
 def test_a_column_may_differ_by_as_much_as_parts_of_training_do():
     kept, _ = of_training()
     rows = [row for row in asked(2, 2_000) if row["ad_age_days"] is None or row["ad_age_days"] < 8]
-    of = {natural: training.drift(rows, kept, {"ad_age_days": natural}).columns for natural in (0.0, 0.9)}
+    of = {natural: compared(rows, kept, {"ad_age_days": natural}).columns for natural in (0.0, 0.9)}
     distance, limits = {}, {}
     for natural, columns in of.items():
         (one,) = (one for one in columns if one.column == "ad_age_days")
@@ -77,7 +100,7 @@ def test_a_column_may_differ_by_as_much_as_parts_of_training_do():
 
 def test_the_distance_is_jensen_shannons_as_evidently_has_it():
     kept, natural = of_training()
-    found = training.drift(asked(3, device=lambda v: "phone"), kept, natural)
+    found = compared(asked(3, device=lambda v: "phone"), kept, natural)
     device = next(one for one in found.columns if one.column == "device")
     was = np.array([(kept["device"] == name).mean() for name in sorted(kept["device"].unique())])
     now = np.array([float(name == "phone") for name in sorted(kept["device"].unique())])
@@ -90,21 +113,21 @@ def test_the_distance_is_jensen_shannons_as_evidently_has_it():
 
 
 def test_the_report_is_evidentlys_page_with_every_column():
-    found = training.drift(asked(4), *of_training())
+    found = compared(asked(4), *of_training())
     assert "<html" in found.report.lower()
     assert all(one.column in found.report for one in found.columns)
 
 
 def test_too_few_rows_and_rows_of_other_columns_are_not_compared():
-    assert training.drift(asked(5, 199), *of_training()) is None
-    assert training.drift([{"weather": "rain"}] * 500, *of_training()) is None
-    known = training.drift([{**row, "weather": "rain"} for row in asked(6)], *of_training())
+    assert compared(asked(5, 199), *of_training()) is None
+    assert compared([{"weather": "rain"}] * 500, *of_training()) is None
+    known = compared([{**row, "weather": "rain"} for row in asked(6)], *of_training())
     assert "weather" not in {one.column for one in known.columns}
 
 
 def test_rows_of_which_all_values_are_missing_drift_by_that():
     rows = [dict.fromkeys(asked(7, 1)[0])] * 300
-    found = training.drift(rows, *of_training())
+    found = compared(rows, *of_training())
     assert {one.column for one in found.columns} == {
         f"{name} is missing" for name in of_training()[0] if name != "hour"
     }
@@ -121,4 +144,4 @@ def test_an_evidently_that_fails_is_a_sentence(monkeypatch):
 
     monkeypatch.setattr(training, "_distances", fail)
     with pytest.raises(PlatformError, match=r"^Evidently cannot compare these requests with training: no bins\.$"):
-        training.drift(asked(9), *of_training())
+        compared(asked(9), *of_training())

@@ -108,13 +108,14 @@ def _drift(
     kept = read_reference(package, champion.digest)
     if kept is None:
         return [], None, [f"Version {champion.version} carries no rows of its training, as of an earlier Perch."]
-    rows = [one.first for one in sample if one.first is not None]
+    asked = [(one.first, one.user) for one in sample if one.first is not None]
+    rows, users = [row for row, _ in asked], [user for _, user in asked]
     profile = read_manifest(package, champion.digest).profile
     natural = {column.name: column.natural for column in profile.columns} if profile else {}
     from perch.judge.training import FEWEST_ROWS, drift  # Evidently takes ten seconds
 
     try:
-        found = drift(rows, parquet.read_table(io.BytesIO(kept)).to_pandas(), natural)
+        found = drift(rows, users, parquet.read_table(io.BytesIO(kept)).to_pandas(), natural)
     except PlatformError as error:
         return [], None, [str(error)]
     if found is None:

@@ -7,7 +7,9 @@ bins without zeros and ends at 0.83, and a threshold for each column by what is 
 - what is tolerated, 0.1, which is Evidently's own default;
 - what a part of the training differs from all of it: people in the evening are others than in the morning;
 - what chance does to so few rows: the distance of two samples of one kind, squared and times eight, is about a
-  chi-square with a degree for each bin but one, over the harmonic size.
+  chi-square with a degree for each bin but one, over the harmonic size. Requests of one user are alike, so the size of
+  the sample is Kish's effective one, `n^2 / sum(n_u^2)` with `n_u` requests of user `u`: as if they were all the same
+  (Kish, *Survey Sampling*, 1965).
 
 Squares of distances add up. With this no column of a stationary stream drifts in 999 of 1,000 inspections. A column
 that follows the clock, as the hour of the day, is not compared at all: no hour of it is like a day.
@@ -54,11 +56,14 @@ class Drift(NamedTuple):
     """Evidently's own, as a page of HTML."""
 
 
-def drift(rows: Sequence[Row], reference: pd.DataFrame, natural: Mapping[str, float]) -> Drift | None:
+def drift(
+    rows: Sequence[Row], users: Sequence[str | None], reference: pd.DataFrame, natural: Mapping[str, float]
+) -> Drift | None:
     """Compare first rows with those of training; `None` where nothing can be compared.
 
     Args:
         rows: As the model was given them.
+        users: Whose each row is; who is not known is taken for somebody else each time.
         reference: Columns of training, missing values as null; columns that only one side has are not compared.
         natural: PSI by which a part of training differs from all of it, by column; 0 where it is not known.
 
@@ -73,10 +78,10 @@ def drift(rows: Sequence[Row], reference: pd.DataFrame, natural: Mapping[str, fl
     training, current = _both(reference[compared], rows)
     if len(rows) < FEWEST_ROWS or training.empty:
         return None
-    alarm = FALSE_ALARMS / training.shape[1]
+    alarm, whose = FALSE_ALARMS / training.shape[1], pd.Series(np.array(users, dtype=object))
     thresholds = {
         name: _threshold(
-            training[name].dropna(), current[name].dropna(), natural.get(name.removesuffix(_MISSING), 0.0), alarm
+            training[name].dropna(), current[name].dropna(), natural.get(name.removesuffix(_MISSING), 0.0), alarm, whose
         )
         for name in map(str, training)
     }
@@ -109,9 +114,16 @@ def _values(values: Sequence[float | str | None], was: pd.Series) -> pd.Series:
     return pd.Series([one if value else None for one, value in zip(named, values, strict=True)], dtype=object)
 
 
-def _threshold(was: pd.Series, now: pd.Series, natural: float, alarm: float) -> float:
-    chance = float(chi2.isf(alarm, max(_bins(was, now) - 1, 1))) * (1 / len(was) + 1 / len(now))
+def _threshold(was: pd.Series, now: pd.Series, natural: float, alarm: float, whose: pd.Series) -> float:
+    size = _effective_size(whose[now.index])
+    chance = float(chi2.isf(alarm, max(_bins(was, now) - 1, 1))) * (1 / len(was) + 1 / size)
     return float(np.sqrt(TOLERATED**2 + (natural + chance) / 8))
+
+
+def _effective_size(whose: pd.Series) -> float:
+    """So many rows of strangers tell as much as these."""
+    of_one = whose.value_counts().to_numpy(np.float64)
+    return float(len(whose) ** 2 / (np.square(of_one).sum() + whose.isna().sum()))
 
 
 def _bins(was: pd.Series, now: pd.Series) -> int:
