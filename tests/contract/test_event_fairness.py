@@ -57,7 +57,7 @@ def test_the_sums_of_a_group_are_those_of_its_users_requests(store):
     who, scores, clicked = serve(store, people(200), each=3)
     store.keep_attributes(told(["a" if i % 4 else "b" for i in range(200)]))
     found = store.fairness_since(0.0)
-    assert found.served == (Served("3", "stable", 600, 600),)
+    assert found.served == (Served("3", "stable", 600, 600, BEGIN_S, BEGIN_S + 599),)
     assert [(one.value, one.sums.users) for one in found.groups] == [("a", 150), ("b", 50)]
     called = scores >= np.sort(scores)[::-1][30]
     losses = -np.log(np.where(clicked, scores, 1 - scores))
@@ -77,10 +77,11 @@ def test_the_young_and_the_copies_and_what_nobody_asked_for_count_nowhere(store)
     serve(store, [None] * 60, begin_s=BEGIN_S + 1_000)
     store.keep_attributes(told(["a"] * 60))
     found = store.fairness_since(0.0)
-    assert found.served == (Served("3", "stable", 240, 120),)
+    assert found.served == (Served("3", "stable", 240, 120, BEGIN_S, BEGIN_S + 1_119),)
     assert [one.sums.of("requests") for one in found.groups] == [120.0]
     store.now_s += 1_000
-    assert store.fairness_since(0.0).served == (Served("3", "stable", 360, 240),)
+    until_s = NOW_S - WINDOW_S + 120
+    assert store.fairness_since(0.0).served == (Served("3", "stable", 360, 240, BEGIN_S, until_s),)
     assert store.fairness_since(NOW_S + 1_000).served == ()
 
 
@@ -137,13 +138,42 @@ def test_without_any_attribute_nothing_is_summed_up(store):
     assert store.fairness_since(0.0) == Fairness(0.0, NOW_S - WINDOW_S, has_attributes=False)
 
 
-def test_of_too_many_requests_the_latest_are_looked_at(store, monkeypatch):
+def test_of_too_many_requests_the_latest_are_looked_at_and_it_is_said_from_when_until_when(store, monkeypatch):
     monkeypatch.setattr(adapter, "MOST_REQUESTS", 60)
     serve(store, people(60), each=3)
     store.keep_attributes(told(["a"] * 60))
     found = store.fairness_since(0.0)
-    assert found.served == (Served("3", "stable", 60, 60),)
-    assert found.from_s == BEGIN_S + 119
+    assert found.served == (Served("3", "stable", 60, 60, BEGIN_S + 120, BEGIN_S + 179),)
+    assert (found.from_s, found.until_s) == (0.0, NOW_S - WINDOW_S)
+
+
+def test_a_small_arm_is_looked_at_whole_though_the_others_have_had_more_requests_since(store, monkeypatch):
+    monkeypatch.setattr(adapter, "MOST_REQUESTS", 300)
+    serve(store, people(60), version="4", arm="canary", each=1)
+    serve(store, people(60), version="3", each=10, begin_s=BEGIN_S + 100)
+    store.keep_attributes(told(["a"] * 60))
+    found = store.fairness_since(0.0)
+    assert found.served == (
+        Served("3", "stable", 240, 240, BEGIN_S + 460, BEGIN_S + 699),
+        Served("4", "canary", 60, 60, BEGIN_S, BEGIN_S + 59),
+    )
+    assert {(one.arm, one.sums.of("requests")) for one in found.groups} == {("stable", 240.0), ("canary", 60.0)}
+
+
+def test_large_arms_share_what_is_looked_at(store, monkeypatch):
+    monkeypatch.setattr(adapter, "MOST_REQUESTS", 120)
+    for arm, begin_s in (("canary", BEGIN_S), ("stable", BEGIN_S + 500)):
+        serve(store, people(60), arm=arm, each=3, begin_s=begin_s)
+    store.keep_attributes(told(["a"] * 60))
+    assert [one.requests for one in store.fairness_since(0.0).served] == [60, 60]
+
+
+def test_no_arm_is_looked_for_among_all_that_a_busy_service_keeps(store, monkeypatch):
+    monkeypatch.setattr(adapter, "MOST_SEARCHED", 600)
+    serve(store, people(60), version="4", arm="canary", each=1)
+    serve(store, people(60), version="3", each=10, begin_s=BEGIN_S + 100)
+    store.keep_attributes(told(["a"] * 60))
+    assert [one.arm for one in store.fairness_since(0.0).served] == ["stable"]
 
 
 def test_a_score_of_no_or_full_certainty_spoils_no_sum(store):

@@ -16,7 +16,7 @@ from perch.core.fairness import FACTS, PRODUCTS, Sums
 from perch.settings import ModelService
 from perch.signals.fairness import Fairness, Group, Served, largest_gaps
 
-SERVED = (Served("7", "stable", 5_000, 4_000),)
+SERVED = (Served("7", "stable", 5_000, 4_000, 3_600.0, 9_000.0),)
 
 
 @pytest.fixture
@@ -60,7 +60,15 @@ def test_each_group_has_its_figures_and_the_worst_gap_is_said_in_a_sentence(told
         f"The calibration of age_group 60+ with the champion, version 7, is +60% off that of all; {low}% are proven, "
         "more than the 25% that the gate allows."
     ) in said
-    assert "Of 24.0 hours of final labels" in said
+
+
+def test_it_is_said_which_requests_of_each_arm_were_looked_at(told):
+    said = told(day(group("a"), group("b"), served=(*SERVED, Served("8", "canary", 70, 70, 0.0, 86_340.0))))
+    assert (
+        "champion, version 7: 5,000 requests with final labels, 1970-01-01 01:00 UTC to 1970-01-01 02:30 UTC. "
+        "canary, version 8: 70 requests with final labels, 1970-01-01 00:00 UTC to 1970-01-01 23:59 UTC. "
+        "All intervals hold together at one look, with 95%."
+    ) in said
 
 
 def test_where_all_are_treated_alike_that_is_said(told):
@@ -76,7 +84,7 @@ def test_groups_that_were_put_together_are_called_others(told):
     [
         (day(has_attributes=False, served=()), "No sensitive attribute of anybody is kept"),
         (day(served=()), "older than its attribution window"),
-        (day(served=(Served("7", "stable", 10, 0),)), "see events.userColumn"),
+        (day(served=(Served("7", "stable", 10, 0, 0.0, 1.0),)), "see events.userColumn"),
         (day(), "known of 50 users or more"),
     ],
 )
@@ -96,7 +104,8 @@ def test_for_programs_there_is_json_with_every_interval(told):
     assert [one["group"] for one in told_["groups"]] == ["a", "b"]
     assert told_["groups"][1]["gaps"]["calibration"]["estimate"] == pytest.approx(1 / 3)
     assert set(told_["groups"][0]["figures"]["score"]) == {"estimate", "low", "high"}
-    assert told_["served"] == [{"version": "7", "arm": "stable", "requests": 5_000, "named": 4_000}]
+    served = {"version": "7", "arm": "stable", "requests": 5_000, "named": 4_000, "from_s": 3_600.0, "until_s": 9_000.0}
+    assert told_["served"] == [served]
 
 
 def test_values_that_look_like_markup_are_printed_as_they_are(told):

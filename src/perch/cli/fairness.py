@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from perch.cli.options import console
 from perch.cli.target import Target
 from perch.core.fairness import LEAST_CLICKS, MEASURES, SHARES, Figure
 from perch.core.types import Arm
-from perch.signals.fairness import ERROR, LEAST_USERS, Fairness, Told, largest, tell
+from perch.signals.fairness import ERROR, LEAST_USERS, Fairness, Group, Served, Told, largest, tell
 
 _HOUR_S: Final = 3_600.0
 _NAMES: Final[Mapping[str, str]] = {Arm.STABLE: "champion", Arm.BASELINE: "baseline", Arm.CANARY: "canary"}
@@ -39,7 +40,7 @@ def tell_fairness(target: Target, window_h: float, *, as_json: bool) -> None:
     limits = target.declaration().spec.training.gates
     gates = {"calibration": limits.calibration_gap, "recall": limits.recall_gap, "selection": limits.selection_gap}
     console.print(f"\n{escape(_sentence(told, gates))}", highlight=False, soft_wrap=True)
-    console.print(_intervals(fairness), highlight=False, soft_wrap=True)
+    console.print(f"\n{_looked_at(fairness)}", highlight=False, soft_wrap=True)
 
 
 def _why_nothing(fairness: Fairness) -> str:
@@ -97,23 +98,30 @@ def _sentence(told: Sequence[Told], limits: Mapping[str, float]) -> str:
     gap, limit = worst[name].gaps[name], limits[name]
     verdict = "more than" if gap.proven > limit else "within what"
     return (
-        f"The {name} of {worst[name].group.attribute} {_group(worst[name])} with the {_version(worst[name])}, is "
+        f"The {name} of {worst[name].group.attribute} {_group(worst[name])} with the {_version(worst[name].group)}, is "
         f"{gap.estimate:+.0%} off that of all; {gap.proven:.0%} are proven, {verdict} the {limit:.0%} that the gate"
         " allows."
     )
 
 
-def _intervals(fairness: Fairness) -> str:
-    hours = (fairness.until_s - fairness.from_s) / _HOUR_S
-    return f"Of {hours:,.1f} hours of final labels. All intervals hold together at one look, with {1 - ERROR:.0%}."
+def _looked_at(fairness: Fairness) -> str:
+    sides = (
+        f"{_version(one)}: {one.requests:,} requests with final labels, {_time(one.from_s)} to {_time(one.until_s)}.\n"
+        for one in fairness.served
+    )
+    return f"{escape(''.join(sides))}All intervals hold together at one look, with {1 - ERROR:.0%}."
+
+
+def _time(time_s: float) -> str:
+    return f"{datetime.fromtimestamp(time_s, tz=UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _side(one: Told) -> str:
-    return f"{_version(one)}, by {one.group.attribute}"
+    return f"{_version(one.group)}, by {one.group.attribute}"
 
 
-def _version(one: Told) -> str:
-    return f"{_NAMES.get(one.group.arm, one.group.arm)}, version {one.group.version}"
+def _version(one: Group | Served) -> str:
+    return f"{_NAMES.get(one.arm, one.arm)}, version {one.version}"
 
 
 def _group(one: Told) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 from perch.core.fairness import LEAST_CLICKS, MEASURES, Figure, Sums, everybody, figure, gap
 
 WINDOW_S: Final = 86_400.0
-"""Of which the metrics tell."""
+"""Of which the metrics tell, or of so much of it as the latest `MOST_REQUESTS` fill."""
 
 ERROR: Final = 0.05
 """Probability that any interval of one look misses the truth."""
@@ -25,12 +25,16 @@ MOST_GROUPS: Final = 20
 """Of an attribute that are told apart, those with the most users; the rest are told of together."""
 
 MOST_REQUESTS: Final = 100_000
-"""Latest requests that are looked at; more would keep events waiting."""
+"""Latest requests that are looked at, of all arms together; more would keep events waiting. Where there are more, arms
+share them, and what a small one does not need goes to the others."""
+
+MOST_SEARCHED: Final = 200_000
+"""Latest requests among which those of each arm are looked for, so that a small arm is not crowded out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The version that an arm had last."""
+    """The version that an arm had last, and what was looked at of it."""
 
     version: str
     arm: str
@@ -39,6 +43,12 @@ class Served:
 
     named: int
     """Those whose user is known."""
+
+    from_s: float
+    """Time of the first of them."""
+
+    until_s: float
+    """Time of the last of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,8 @@ class Fairness:
 
     from_s: float
     until_s: float
+    """That was asked about; `served` tells what was looked at."""
+
     has_attributes: bool
     """Whether any sensitive attribute is kept. Without one nothing is summed up."""
 

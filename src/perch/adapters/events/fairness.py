@@ -14,22 +14,25 @@ from sqlalchemy import Connection, text
 from perch.adapters.events import schema
 from perch.core.fairness import CALLED_SHARE, FACTS, PRODUCTS, Sums
 from perch.signals.events import CLICK
-from perch.signals.fairness import LEAST_USERS, MOST_GROUPS, MOST_REQUESTS, Fairness, Group, Served
+from perch.signals.fairness import LEAST_USERS, MOST_GROUPS, MOST_REQUESTS, MOST_SEARCHED, Fairness, Group, Served
 
 _MATURE: Final = "live.shadow = 0 AND live.time_s > :from_s AND live.time_s <= :until_s"
 
-_REACH = text("""
-SELECT time_s FROM predictions WHERE shadow = 0 AND time_s > :from_s AND time_s <= :until_s
-ORDER BY time_s DESC LIMIT 1 OFFSET :most
-""")
+_OF_ARM: Final = f"{_MATURE} AND live.arm = :arm"
+
+_REACH = "SELECT time_s FROM predictions AS live WHERE {of} ORDER BY time_s DESC LIMIT 1 OFFSET :most"
+_REACH_OF_ALL, _REACH_OF_ARM = (text(_REACH.format(of=of)) for of in (_MATURE, _OF_ARM))
+"""Time of the last request that is one too many."""
+
+_ARMS = text(f"SELECT arm, count(*) AS requests FROM predictions AS live WHERE {_MATURE} GROUP BY arm")  # noqa: S608  words of ours
 
 _SERVED = text(f"""
-SELECT version, arm, count(*) AS requests, count(user_id) AS named, max(time_s) AS last_s
-FROM predictions AS live WHERE {_MATURE} GROUP BY version, arm ORDER BY last_s
+SELECT version, arm, count(*), count(user_id), min(time_s), max(time_s) AS last_s
+FROM predictions AS live WHERE {_OF_ARM} GROUP BY version, arm ORDER BY last_s DESC LIMIT 1
 """)  # noqa: S608  words of ours
 
 _THRESHOLD = text(f"""
-SELECT score FROM predictions AS live WHERE {_MATURE} AND version = :version AND arm = :arm
+SELECT score FROM predictions AS live WHERE {_OF_ARM} AND version = :version
 ORDER BY score DESC LIMIT 1 OFFSET :called
 """)  # noqa: S608  words of ours
 
@@ -43,7 +46,7 @@ WITH requests AS (
     FROM predictions AS live
     LEFT JOIN outcomes AS click ON click.request_id = live.request_id
         AND click.source = '{CLICK}' AND click.result = 'joined' AND click.label = 1
-    WHERE {_MATURE} AND live.version = :version AND live.arm = :arm AND live.user_id IS NOT NULL
+    WHERE {_OF_ARM} AND live.version = :version AND live.user_id IS NOT NULL
 ), users AS (
     SELECT user_id, CAST(count(*) AS DOUBLE PRECISION) AS requests, sum(score) AS predicted,
         CAST(sum(clicked) AS DOUBLE PRECISION) AS clicks, CAST(sum(called) AS DOUBLE PRECISION) AS called,
@@ -75,23 +78,40 @@ def fairness(connection: Connection, since_s: float, mature_s: float) -> Fairnes
 
     Args:
         connection: To the event store, of a transaction that does nothing else.
-        since_s: Requests after this time, and of them the last `MOST_REQUESTS`.
+        since_s: Requests after this time, and of them the last ones, see `MOST_REQUESTS`.
         mature_s: Requests up to this time have reached the end of the attribution window.
     """
     schema.take_attributes_role(connection)
     if not connection.scalar(_ANY):
         return Fairness(since_s, mature_s, has_attributes=False)
-    span: dict[str, float] = {"from_s": since_s, "until_s": mature_s}
-    span["from_s"] = connection.scalar(_REACH, {**span, "most": MOST_REQUESTS}) or since_s
-    rows = connection.execute(_SERVED, span).all()
-    latest = {row.arm: Served(row.version, row.arm, row.requests, row.named) for row in rows}
-    served = sorted(latest.values(), key=lambda one: (one.version, one.arm))
-    groups = [group for one in served for group in _groups(connection, one, span)]
-    return Fairness(span["from_s"], mature_s, has_attributes=True, served=tuple(served), groups=tuple(groups))
+    spans = _spans(connection, {"from_s": since_s, "until_s": mature_s})
+    looked = [(Served(*row), span) for span in spans for row in connection.execute(_SERVED, span)]
+    looked.sort(key=lambda one: (one[0].version, one[0].arm))
+    groups = tuple(group for one, span in looked for group in _groups(connection, one, span))
+    return Fairness(since_s, mature_s, has_attributes=True, served=tuple(one for one, _ in looked), groups=groups)
 
 
-def _groups(connection: Connection, one: Served, span: Mapping[str, float]) -> Iterator[Group]:
-    side = {**span, "version": one.version, "arm": one.arm}
+def _spans(connection: Connection, asked: Mapping[str, float]) -> Iterator[Mapping[str, float | str]]:
+    """What is looked at of each arm."""
+    reach_s = connection.scalar(_REACH_OF_ALL, {**asked, "most": MOST_SEARCHED})
+    searched = {**asked, "from_s": reach_s or asked["from_s"]}
+    counts = {row.arm: row.requests for row in connection.execute(_ARMS, searched)}
+    for arm, most in _allotted(counts).items():
+        span = {**searched, "arm": arm}
+        yield {**span, "from_s": connection.scalar(_REACH_OF_ARM, {**span, "most": most}) or span["from_s"]}
+
+
+def _allotted(counts: Mapping[str, int]) -> dict[str, int]:
+    """How many requests of each arm are looked at: all of a small one, and equally many of those that have more."""
+    left, allotted = MOST_REQUESTS, dict[str, int]()
+    for arm in sorted(counts, key=counts.__getitem__):
+        allotted[arm] = min(counts[arm], left // (len(counts) - len(allotted)))
+        left -= allotted[arm]
+    return allotted
+
+
+def _groups(connection: Connection, one: Served, span: Mapping[str, float | str]) -> Iterator[Group]:
+    side = {**span, "version": one.version}
     threshold = connection.scalar(_THRESHOLD, {**side, "called": int(CALLED_SHARE * one.requests)})
     for name, value, users, *sums in connection.execute(_GROUPS, {**side, "threshold": threshold}):
         of = Sums(users, tuple(sums[: len(FACTS)]), tuple(sums[len(FACTS) :]))
