@@ -63,6 +63,7 @@ def test_of_a_model_the_last_inspection_is_remembered(place):
     with EventStore(place, 600.0) as store:
         store.keep_inspection(Inspection("ads", "1", 4.0, 200))
         store.keep_inspection(found)
+        store.keep_inspection(Inspection("ads", "1", 4.5, 200))
         assert store.summary().inspections == (found,)
     with EventStore(place, 600.0) as store:
         assert store.summary().inspections == (found,)

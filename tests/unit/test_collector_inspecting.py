@@ -71,6 +71,12 @@ def test_where_nothing_could_be_compared_no_share_is_told(ask):
     assert "perch_skew_equal_share{" not in page
 
 
+def test_a_column_with_the_longest_name_may_be_missing(ask):
+    columns = [ColumnDrift(f"{'c' * 200} is missing", 0.4, 0.125)]
+    found = Inspection("ads", "1", 4_600.0, 200, columns)
+    assert ask("POST", "/v1/inspections", content=msgspec.json.encode(found)).status_code == 200
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"model":"ads","version":"1","made_s":1,"requests":-1}', b"\xff"])
 def test_what_is_no_inspection_is_refused_and_nothing_is_kept(ask, body):
     assert ask("POST", "/v1/inspections", content=body).status_code == 400

@@ -26,7 +26,7 @@ from scipy.stats import chi2
 
 from perch.errors import PlatformError
 from perch.signals.events import Row
-from perch.signals.inspection import ColumnDrift
+from perch.signals.inspection import MISSING, ColumnDrift
 from perch.workload.package import OTHER
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -44,7 +44,6 @@ FALSE_ALARMS: Final = 0.001
 FEWEST_ROWS: Final = 200
 _FOLLOWS_THE_CLOCK: Final = 1.0  # PSI of a part of training against all of it
 _FEWEST_VALUES: Final = 50
-_MISSING: Final = " is missing"
 _MOST_VALUES: Final = 20  # of a number that Evidently takes for categories
 
 
@@ -81,7 +80,7 @@ def drift(
     alarm, whose = FALSE_ALARMS / training.shape[1], pd.Series(np.array(users, dtype=object))
     thresholds = {
         name: _threshold(
-            training[name].dropna(), current[name].dropna(), natural.get(name.removesuffix(_MISSING), 0.0), alarm, whose
+            training[name].dropna(), current[name].dropna(), natural.get(name.removesuffix(MISSING), 0.0), alarm, whose
         )
         for name in map(str, training)
     }
@@ -101,7 +100,7 @@ def _both(reference: pd.DataFrame, rows: Sequence[Row]) -> tuple[pd.DataFrame, p
         if min(was.notna().sum(), now.notna().sum()) >= _FEWEST_VALUES:
             training[str(name)], current[str(name)] = was, now
         if was.isna().any() or now.isna().any():
-            training[f"{name}{_MISSING}"], current[f"{name}{_MISSING}"] = was.isna().map(str), now.isna().map(str)
+            training[f"{name}{MISSING}"], current[f"{name}{MISSING}"] = was.isna().map(str), now.isna().map(str)
     return pd.DataFrame(training), pd.DataFrame(current)
 
 

@@ -23,6 +23,9 @@ STRETCHES: Final = 100
 SAMPLE: Final = 2_000
 """Requests that are inspected, at most."""
 
+MISSING: Final = " is missing"
+"""What the name of a column ends with that is of whether another one has a value."""
+
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 _Distance = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
@@ -47,7 +50,7 @@ class Sampled(msgspec.Struct, frozen=True):
 class ColumnDrift(msgspec.Struct, frozen=True):
     """How far a column is from what it was in training."""
 
-    column: Column
+    column: Annotated[str, msgspec.Meta(max_length=200 + len(MISSING))]
     distance: _Distance
     threshold: _Distance
 

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, delete, select, text
 
 from perch.adapters.events import schema
-from perch.adapters.events.writing import put
+from perch.adapters.events.writing import insert_new
 from perch.signals.inspection import SAMPLE, STRETCHES, Inspection, Sampled
 
 _KEPT: Final = """
@@ -46,9 +46,13 @@ def sample(connection: Connection, version: str, from_s: float, until_s: float) 
 
 
 def keep_inspection(connection: Connection, inspection: Inspection) -> None:
-    """Keep what was found, in the place of what was found before."""
+    """Keep what was found, in the place of what was found before; what is older than that changes nothing."""
     told = msgspec.json.encode(inspection).decode()
-    put(connection, schema.inspections, [{"model": inspection.model, "made_s": inspection.made_s, "told": told}])
+    kept = schema.inspections.c
+    connection.execute(
+        delete(schema.inspections).where(kept.model == inspection.model, kept.made_s <= inspection.made_s)
+    )
+    insert_new(connection, schema.inspections, [{"model": inspection.model, "made_s": inspection.made_s, "told": told}])
 
 
 def inspections(connection: Connection) -> tuple[Inspection, ...]:
