@@ -1,15 +1,17 @@
 """When what an input adds to the scores is no longer what it added in training, and when that is chance."""
 
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 
-from perch.core.attributions import Attributed, Sample
+from perch.core.attributions import TOLERATED, Attributed, Sample
 from perch.core.codec import dumps, loads
 from perch.core.diagnosis import Cause, diagnose
 from perch.core.inputs import State, Window, findings, judged
 from perch.core.movement import Kind
+from perch.core.streak import ALARMS_A_WEEK, WINDOW_S, level_of
 
 
 def sample(rows, mean, deviation=0.3, magnitude=0.25):
@@ -118,3 +120,17 @@ def test_a_stream_that_stays_as_it_was_alarms_at_most_once_in_four_weeks(repeats
         state, past = judged(state, Window(300.0 * number, 300.0 * number + 300, 1, None, (), (), window)), now
         alarms += len({finding.features for finding in findings(state)} - known)
     assert alarms == 0
+
+
+@pytest.mark.parametrize("inputs", [1, 20])
+def test_chance_makes_one_finding_in_four_weeks_by_mean_or_magnitude_of_any_input(inputs):
+    window = tuple(replace(PRICE, feature=f"input {i}", found=sample(10**12, 0.1 + 1e-9)) for i in range(inputs))
+    reading = after(window).attributions["input 0"]
+    chance = 0.3 / 4_000**0.5
+    either = 2 * 2 * NormalDist().cdf(-(reading.limit - TOLERATED) / chance)  # two figures of two signs
+    assert inputs * either**2 * 7 * 86_400 / WINDOW_S == pytest.approx(ALARMS_A_WEEK, rel=1e-3)
+
+
+def test_what_is_compared_by_two_figures_has_its_share_of_the_alarms_for_both():
+    level, windows = level_of([1, 2, 2]), 7 * 86_400 / WINDOW_S
+    assert windows * (level**2 + 2 * (2 * level) ** 2) == pytest.approx(ALARMS_A_WEEK)

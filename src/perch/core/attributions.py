@@ -8,7 +8,7 @@ differs from training by more than
 
     TOLERATED + what parts of training's own time differ by + what chance does to the means of so few rows.
 
-The level of the last part comes from the number of comparisons, as in `perch.core.inputs`: both together raise half a
+The level of the last part comes from the number of figures, as in `perch.core.inputs`: both together raise half a
 false alarm a week. Means are nearly normal at thirty rows and more, since no tree and no weight adds without bound.
 """
 
@@ -23,6 +23,9 @@ from perch.core.streak import LEAST_ROWS, Streak, level_of
 
 TOLERATED: Final = 0.05
 """Log-odds that nobody minds: a twentieth of the clicks more, or less."""
+
+_FIGURES: Final = 2
+"""Of an input: mean and magnitude."""
 
 _MEDIAN: Final = NormalDist().inv_cdf(0.75) ** 2
 """Of a chi-square variable with one degree of freedom."""
@@ -93,7 +96,7 @@ def judged(
     """The readings after one more window, by input."""
     told = {one.feature: _repetition(one) for one in window}
     past = {one.feature: known[one.feature].ratios if one.feature in known else () for one in window}
-    error = NormalDist().inv_cdf(1 - level_of(2 * len(window)) / 2)
+    error = NormalDist().inv_cdf(1 - level_of(_FIGURES for _ in window) / 2)  # of either sign
     repeats = _repeats(past, prior_of([ratio for ratios in told.values() for ratio in ratios]))
     readings = {}
     for one in window:

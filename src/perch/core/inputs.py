@@ -6,8 +6,8 @@ windows in a row lie further away than is tolerated *and* explained: than
     TOLERATED + what parts of training's own time differ by + what chance does to so few rows (`perch.core.chance`).
 
 **False alarms.** That a window exceeds the last part by chance has the probability `level`, and that two do, its
-square. With T comparisons a window and 2,016 windows a week, T x 2,016 x level^2 is held to a quarter of an alarm a
-week. An alarm ends when two windows in a row are within.
+square; four times that of a column, which is compared in two ways. What comes of it in the 2,016 windows of a week is held
+to a quarter of an alarm (`perch.core.streak.level_of`). An alarm ends when two windows in a row are within.
 
 **What this is not.** Drift against training is a property of the world, so it never blames a canary; and a canary whose
 inputs differ from the champion's of the same minutes was given other traffic, or reads it otherwise. That its scores
@@ -124,8 +124,7 @@ class State:
 
 def judged(state: State, window: Window) -> State:
     """The state after one more window. Another champion, or canary, is seen for the first time."""
-    comparisons = sum(1 if one.other else 2 for one in (*window.trained, *window.split))
-    level = level_of(comparisons)
+    level = level_of(1 if one.other else 2 for one in (*window.trained, *window.split))  # as `_nearest` compares
     trained = state.readings if window.champion == state.champion else {}
     split = state.readings if (window.champion, window.canary) == (state.champion, state.canary) else {}
     context = _Context(level, prior_of(_repetitions(window.trained)), window.began_s)

@@ -1,5 +1,6 @@
 """Two windows in a row make a finding, and two end it: what one window says by chance is not told."""
 
+from collections.abc import Iterable
 from math import sqrt
 from typing import Final, NamedTuple
 
@@ -12,12 +13,16 @@ ALARMS_A_WEEK: Final = 0.25
 _WINDOWS_A_WEEK: Final = 7 * 86_400 / WINDOW_S
 
 
-def level_of(comparisons: int) -> float:
-    """Probability with which one of so many comparisons may exceed its limit in a window by chance.
+def level_of(figures: Iterable[int]) -> float:
+    """Probability with which one figure may exceed its limit in a window by chance.
 
-    Its square, that two windows in a row do, times all comparisons of a week is `ALARMS_A_WEEK`.
+    What has several figures exceeds when any of them does: in two windows in a row at most with the square of their
+    sum's probability, since it need not be the same one. All these of a week add up to `ALARMS_A_WEEK`.
+
+    Args:
+        figures: How many figures each thing has that is looked at.
     """
-    return sqrt(ALARMS_A_WEEK / (_WINDOWS_A_WEEK * max(comparisons, 1)))
+    return sqrt(ALARMS_A_WEEK / (_WINDOWS_A_WEEK * max(sum(number**2 for number in figures), 1)))
 
 
 class Streak(NamedTuple):
