@@ -41,6 +41,31 @@ def test_one_that_runs_ends_with_the_platform(tmp_path):
     assert not [one for one in psutil.Process().children() if str(tmp_path) in " ".join(one.cmdline())]
 
 
+def test_one_that_hangs_is_ended_and_told_of_and_the_next_one_comes(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("perch.local.inspection._LONGEST_S", 1.0)
+    asyncio.run(kept_for(inspection(tmp_path, 60), 4.5))
+    assert len((tmp_path / "runs").read_text()) >= 2
+    assert "The inspection did not end within 1 s" in caplog.text
+    assert not [one for one in psutil.Process().children() if str(tmp_path) in " ".join(one.cmdline())]
+
+
+def test_one_that_cannot_be_begun_is_told_of_and_the_next_one_comes(tmp_path, caplog):
+    made = inspection(tmp_path, 0)
+    well, made._command = made._command, (str(tmp_path / "nothing"),)
+
+    async def mended():
+        keeping = asyncio.create_task(made.keep())
+        await asyncio.sleep(0.5)
+        made._command = well
+        await asyncio.sleep(2.0)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+    asyncio.run(mended())
+    assert "The inspection cannot be begun: " in caplog.text
+    assert (tmp_path / "runs").exists()
+
+
 def test_the_process_is_told_where_everything_is(tmp_path):
     made = LocalInspection("http://c", tmp_path / "t", tmp_path / "l", model="ads", registry="sqlite:///m.db")
     told = " ".join(made._command)

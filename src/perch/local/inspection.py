@@ -5,6 +5,7 @@ at.
 """
 
 import asyncio
+import logging
 import sys
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from perch.local.processes import Child
 from perch.signals.inspection import WINDOW_S
 
 _LOOK_S = 1.0
+_LONGEST_S = 1_200.0
+"""As in a cluster: what takes longer hangs, and is ended."""
+
+_log = logging.getLogger(__name__)
 
 
 class LocalInspection:
@@ -42,16 +47,27 @@ class LocalInspection:
             *("--collector", collector_url, "--token-file", str(token_file)),
             *("--registry", registry, "--model", model),
         )
-        self._log = log
+        self._log_file = log
         self._interval_s = interval_s
 
     async def keep(self) -> None:
-        """Inspect once in each interval, for ever."""
+        """Inspect once in each interval, for ever; of one that cannot begin, or hangs, is told, and the next comes."""
         while True:
             await asyncio.sleep(self._interval_s)
-            child = Child("The inspection", self._command, self._log)
             try:
-                while child.exit_code is None:  # noqa: ASYNC110  a process sets no event
-                    await asyncio.sleep(_LOOK_S)
-            finally:
-                await child.stop()
+                async with asyncio.timeout(_LONGEST_S):
+                    await self._inspect()
+            except TimeoutError:
+                _log.warning("The inspection did not end within %.0f s, and was ended: %s.", _LONGEST_S, self._log_file)
+            except OSError as error:
+                _log.warning(
+                    "The inspection cannot be begun: %s. The next one comes in %.0f s.", error, self._interval_s
+                )
+
+    async def _inspect(self) -> None:
+        child = Child("The inspection", self._command, self._log_file)
+        try:
+            while child.exit_code is None:  # noqa: ASYNC110  a process sets no event
+                await asyncio.sleep(_LOOK_S)
+        finally:
+            await child.stop()
