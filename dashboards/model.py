@@ -124,9 +124,10 @@ def _drift() -> list[Row]:
                 ),
                 lines(
                     "Stability index over its limit",
-                    "Inputs alone, two together, and canary against champion: what is above 1 is suspected.",
+                    "Inputs alone, two together, and canary against champion, whose scores may differ: what is above 1"
+                    " is suspected.",
                     (
-                        f"{_of_operator('drift_psi')} / {_of_operator('drift_limit')} > 0.5",
+                        f"{_OVER_LIMIT} > 0.5 unless {_of_operator('drift_psi', SCORES_OF_CANARY)}",
                         "{{feature}} {{other}} ({{against}})",
                     ),
                 ),
@@ -241,6 +242,8 @@ def _upkeep() -> list[Row]:
 
 
 OTHER_NONE = ', other="", against="training"'
+SCORES_OF_CANARY = ', feature="_score", against="champion"'
+"""They are meant to differ from the champion's, and are far above any limit."""
 
 
 def _of_operator(gauge: str, further: str = "") -> str:
@@ -248,6 +251,9 @@ def _of_operator(gauge: str, further: str = "") -> str:
     of = f'namespace="$namespace", name="$service"{further}'
     elsewhere = f'exported_namespace="$namespace", name="$service"{further}'
     return f"(perch_modelservice_{gauge}{{{of}}} or perch_modelservice_{gauge}{{{elsewhere}}})"
+
+
+_OVER_LIMIT = f"{_of_operator('drift_psi')} / {_of_operator('drift_limit')}"
 
 
 def _sum(field: str, by: str, window: str = _WINDOW, labels: str = "final") -> str:

@@ -127,6 +127,15 @@ def test_no_two_panels_of_a_dashboard_overlap(path):
         taken |= cells
 
 
+def test_no_panel_suspects_a_canary_because_its_scores_differ():
+    """They are meant to, and `perch.core.inputs` calls it no drift."""
+    dashboards = [json.loads(path.read_text(encoding="utf-8")) for path in DASHBOARDS]
+    limited = [one for dashboard in dashboards for one in expressions(dashboard) if "drift_limit" in one]
+    assert limited
+    for expression in limited:
+        assert 'feature="_score", against="champion"' in expression.partition(" unless ")[2]
+
+
 def test_the_flows_that_are_allowed_lead_to_the_ports_that_answer():
     flows = (CHART / "templates" / "_flows.tpl").read_text(encoding="utf-8")
     ports = {end: set(re.findall(rf"to: {end}, ports: \[(.*?)\]", flows)) for end in ("serving", "collector")}

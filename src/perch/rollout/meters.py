@@ -45,7 +45,10 @@ class Meters:
             name: self._gauge(f"drift_{name}", promise, "feature", "other", "against")
             for name, promise in (
                 ("psi", "PSI of an input, or of two together, in the last window of requests."),
-                ("limit", "PSI above which two windows in a row are a drift."),
+                (
+                    "limit",
+                    "PSI above which two windows in a row are a drift, but for a canary's `_score`: it may differ.",
+                ),
                 ("jensen_shannon", "Jensen-Shannon distance of the same."),
                 ("missing_share", "Share of the requests without a value."),
                 ("active", "Whether the input drifts."),
