@@ -6,8 +6,8 @@ windows in a row lie further away than is tolerated *and* explained: than
     TOLERATED + what parts of training's own time differ by + what chance does to so few rows (`perch.core.chance`).
 
 **False alarms.** That a window exceeds the last part by chance has the probability `level`, and that two do, its
-square; four times that of a column, which is compared in two ways. What comes of it in the 2,016 windows of a week is held
-to a quarter of an alarm (`perch.core.streak.level_of`). An alarm ends when two windows in a row are within.
+square; of a column, which is compared in two ways, four times that. What comes of it in the 2,016 windows of a week is
+held to a quarter of an alarm (`perch.core.streak.level_of`). An alarm ends when two windows in a row are within.
 
 **What this is not.** Drift against training is a property of the world, so it never blames a canary; and a canary whose
 inputs differ from the champion's of the same minutes was given other traffic, or reads it otherwise. That its scores
