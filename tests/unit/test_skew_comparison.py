@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from perch.judge.skew import compare, sources
+from perch.judge.skew import compare
 from perch.signals.inspection import Sampled
 from profiled import small_market
 
@@ -124,7 +124,7 @@ def test_a_feature_that_was_not_served_is_not_the_same():
 
 def test_every_feature_has_the_inputs_that_it_is_made_of():
     _, scorer, _ = small_market()
-    of = sources(scorer.transform.columns)
+    of = dict(scorer.transform.columns.sources)
     assert list(of) == scorer.transform.names
     assert of["price"] == ("price",)
     assert of["site_x_ad_category_log_count"] == ("site", "ad_category")

@@ -61,7 +61,7 @@ def compare(sample: Sequence[Sampled], transform: Transform, hidden: Collection[
         FeatureMatch(name, len(known), int(count))
         for name, count in zip(transform.names, equal.sum(axis=0), strict=True)
     ]
-    first, parts = equal.argmin(axis=0), sources(transform.columns)
+    first, parts = equal.argmin(axis=0), dict(transform.columns.sources)
     examples = [
         Example(
             name,
@@ -76,22 +76,16 @@ def compare(sample: Sequence[Sampled], transform: Transform, hidden: Collection[
     return Compared(matches, examples)
 
 
-def sources(columns: FeatureColumns) -> dict[str, tuple[str, ...]]:
-    """The inputs that each feature is made of, by its name, in the order of the matrix."""
-    counted = [*((name,) for name in columns.categorical), *columns.crosses]
-    return dict(zip(columns.features, [*((name,) for name in columns.numeric), *counted, *counted], strict=True))
-
-
 def _is_readable(row: Row, columns: FeatureColumns) -> bool:
     """Whether a row has every input, each of its type; events of another model's age need not."""
-    inputs = {name for parts in sources(columns).values() for name in parts}
+    inputs = {name for _, parts in columns.sources for name in parts}
     return row.keys() >= inputs and all(
         row[name] is None or isinstance(row[name], float) is (name in columns.numeric) for name in inputs
     )
 
 
 def _frame(rows: Sequence[Row], columns: FeatureColumns) -> pd.DataFrame:
-    inputs = {name for parts in sources(columns).values() for name in parts}
+    inputs = {name for _, parts in columns.sources for name in parts}
     return pd.DataFrame(
         {
             name: pd.Series([row[name] for row in rows], dtype=np.float64 if name in columns.numeric else object)

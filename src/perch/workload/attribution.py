@@ -34,8 +34,7 @@ class Attributor:
 
 def _shares(columns: FeatureColumns) -> tuple[tuple[str, ...], Floats]:
     """The inputs in the order in which the transform reads them, and which share of each feature is whose."""
-    counted = [*((name,) for name in columns.categorical), *columns.crosses]
-    sources = [*((name,) for name in columns.numeric), *counted, *counted]
+    sources = [names for _, names in columns.sources]
     inputs = tuple(dict.fromkeys(name for names in sources for name in names))
     shares = np.array([[names.count(name) / len(names) for name in inputs] for names in sources])
     return inputs, shares

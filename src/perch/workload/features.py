@@ -51,8 +51,17 @@ class FeatureColumns:
     @property
     def features(self) -> list[str]:
         """Names of the features that are made of them, in the order of the matrix's columns."""
-        counted = [*self.categorical, *("_x_".join(pair) for pair in self.crosses)]
-        return [*self.numeric, *(f"{c}_log_odds" for c in counted), *(f"{c}_log_count" for c in counted)]
+        return [name for name, _ in self.sources]
+
+    @property
+    def sources(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Each feature's name with the inputs that it is made of, in the same order."""
+        counted = [*((name,) for name in self.categorical), *self.crosses]
+        return [
+            *((name, (name,)) for name in self.numeric),
+            *(("_x_".join(parts) + "_log_odds", parts) for parts in counted),
+            *(("_x_".join(parts) + "_log_count", parts) for parts in counted),
+        ]
 
 
 @dataclass(frozen=True, slots=True)
