@@ -60,7 +60,8 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The shown row, as the model was given it; of a sample of the requests."""
 
     attributions: Annotated[Mapping[Column, Amount], msgspec.Meta(max_length=500)] | None = None
-    """What each feature added to the score's log-odds; of a sample of the requests."""
+    """What each input added to the score's log-odds, by its column; of a sample of the requests, as far as it was known
+    in time."""
 
     slices: Annotated[Mapping[Column, Category], msgspec.Meta(max_length=20)] | None = None
     """The part of each slice that the shown row belongs to."""
