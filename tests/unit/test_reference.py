@@ -45,7 +45,31 @@ def test_each_column_has_its_own_order_so_no_row_is_anybodys():
         assert known.is_monotonic_increasing
         assert len(known) == rows[name].notna().sum()
         assert told[name].notna()[: len(known)].all()
-    assert np.array_equal(told["price"], np.sort(rows["price"]), equal_nan=True)
+
+
+def test_a_number_is_told_that_twenty_rows_have_and_else_what_lies_between_means_of_twenty():
+    prepared, _, _ = small_market()
+    rows = prepared.evaluation[prepared.evaluation["explored"] == 1]
+    told = read(reference(prepared, SETTINGS))
+    for name in ("price", "user_recent_ctr", "hour", "user_age_days"):
+        counts = rows[name].value_counts()
+        assert not set(told[name].dropna()) & set(counts[counts < 20].index), name
+        assert {value: (told[name] == value).sum() for value in counts[counts >= 20].index}.items() <= dict(
+            counts
+        ).items()
+    assert told["price"].max() < rows["price"].max()
+    steps = np.linspace(0.05, 0.95, 19)
+    assert np.allclose(told["price"].quantile(steps), rows["price"].quantile(steps), rtol=0.1)
+
+
+def test_few_rare_numbers_are_the_mean_of_all_and_a_column_of_few_is_left_out():
+    prepared, _, _ = small_market()
+    count = len(prepared.evaluation)
+    rare = np.where(np.arange(count) % 100 == 0, np.arange(count) + 0.5, 3.0)
+    told = read(reference(replace(prepared, evaluation=prepared.evaluation.assign(price=rare, hour=np.nan)), SETTINGS))
+    assert told["price"].value_counts().index[0] == 3.0
+    few = prepared.evaluation.assign(price=np.where(np.arange(count) < 10, 7.0, np.nan))
+    assert "price" not in read(reference(replace(prepared, evaluation=few), SETTINGS))
 
 
 def test_categories_that_few_rows_have_are_not_named():
