@@ -171,8 +171,8 @@ over the bins of (requests - clicks) x clicks above, over (all requests - all cl
 FAIRNESS_GAP = "perch_fairness_gap"
 """Gauge of the collector, labels `version`, `arm` and `measure`: how far the group of people that fares least like all
 lies from all, as a share of the latter; measured once a minute over the last day's final labels, or over as much of it
-as the latest 100,000 requests fill. Neither group nor attribute is told. `measure` is `calibration`, `recall`, `selection`, `score`, `click_rate` or `log_loss`. Absent
-while no attribute has two groups of 50 users."""
+as the latest 100,000 requests fill. Neither group nor attribute is told. `measure` is `calibration`, `recall`,
+`selection`, `score`, `click_rate` or `log_loss`. Absent while no attribute has two groups of 50 users."""
 
 FAIRNESS_GAP_PROVEN = "perch_fairness_gap_proven"
 """Gauge, the same labels: what of that gap is proven, 0 or more."""
