@@ -10,6 +10,7 @@ import hmac
 import secrets
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -34,6 +35,9 @@ DRAIN_S = 5
 """Time that requests in flight have to finish after SIGTERM, in seconds."""
 
 JSON = b"application/json"
+
+_TOKEN_WAIT_S = 60.0
+_TOKEN_LOOK_S = 1.0
 
 _NOTHING: AbstractAsyncContextManager[object] = nullcontext()
 
@@ -115,6 +119,20 @@ def read_token(path: Path) -> str:
     if not token:
         raise UsageError(f"The token file {path} is empty; write a random token into it.")
     return token
+
+
+def await_token(path: Path) -> str:
+    """The bearer token in a file, as soon as who makes it has, for a minute.
+
+    Raises:
+        UsageError: the file cannot be read or is empty.
+    """
+    deadline_s = time.monotonic() + _TOKEN_WAIT_S
+    while time.monotonic() < deadline_s:
+        with suppress(UsageError):
+            return read_token(path)
+        time.sleep(_TOKEN_LOOK_S)
+    return read_token(path)
 
 
 def keep_token(path: Path) -> Path:

@@ -157,7 +157,7 @@ def test_what_evidently_cannot_compare_says_nothing_and_keeps_no_later_window_wa
 
 
 def test_a_judge_without_a_token_says_which_file_it_lacks(monkeypatch, tmp_path):
-    monkeypatch.setattr(process, "_TOKEN_WAIT_S", 0.0)
+    monkeypatch.setattr("perch.asgi._TOKEN_WAIT_S", 0.0)
     monkeypatch.setattr(process.os, "nice", lambda _: None)
     with pytest.raises(UsageError, match="no-such-file"):
         process.main(["--collector", "http://collector", "--token-file", str(tmp_path / "no-such-file")])

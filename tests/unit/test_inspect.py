@@ -217,6 +217,16 @@ def test_what_was_found_is_told_as_the_collector_reads_it(registry):
     assert {"feature": "price", "requests": 50, "equal": 50} in bodies[0]["features"]
 
 
+def test_the_job_waits_for_the_token_that_the_collector_makes(registry, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(inspect_job, "MlflowRegistry", lambda _: registry)
+    monkeypatch.setattr(InspectingClient, "sample", lambda *_: [])
+    monkeypatch.setattr("os.nice", lambda _: 0)
+    monkeypatch.setattr("time.sleep", lambda _: (tmp_path / "token").write_text("judge"))
+    options = ["--collector", "http://c", "--token-file", str(tmp_path / "token"), "--registry", "r", "--model", "ads"]
+    inspect_job.main(options)
+    assert "No request of version 1" in capsys.readouterr().out
+
+
 def test_a_service_that_nobody_asks_is_no_failure_of_the_job(registry, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(inspect_job, "MlflowRegistry", lambda _: registry)
     monkeypatch.setattr(InspectingClient, "sample", lambda *_: [])

@@ -17,14 +17,13 @@ import msgspec
 
 from perch import asgi
 from perch.adapters.registry.mlflow import MlflowRegistry
-from perch.errors import PerchError, UsageError, told_in_a_sentence
+from perch.errors import PerchError, told_in_a_sentence
 from perch.signals.judging import STRETCH_S, Judged, Window
 
 if TYPE_CHECKING:
     from perch.judge.comparison import Compared
 
 _TIMEOUT_S: Final = 10.0
-_TOKEN_WAIT_S: Final = 60.0
 _NICE: Final = 10  # no request waits for it
 
 _log = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.nice(_NICE)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    headers = {"authorization": f"Bearer {_token(options.token_file)}"}
+    headers = {"authorization": f"Bearer {asgi.await_token(options.token_file)}"}
     with httpx.Client(base_url=options.collector, headers=headers, timeout=_TIMEOUT_S, trust_env=False) as client:
         reports = _Reports(options.registry, options.model) if options.registry else None
         while True:
@@ -94,18 +93,6 @@ def _compared(window: Window) -> "Compared":
     except Exception:  # noqa: BLE001  whatever it is, the next window comes
         _log.exception("Evidently cannot compare the window that ended at %.0f s.", window.until_s)
         return Compared(Judged(window.stable, window.canary, window.from_s, window.until_s, 1.0), None)
-
-
-def _token(path: Path) -> str:
-    """The token, as soon as the collector has made it."""
-    deadline = time.monotonic() + _TOKEN_WAIT_S
-    while True:
-        try:
-            return asgi.read_token(path)
-        except UsageError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(1)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -176,7 +176,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     options = _parser().parse_args(arguments)
     os.nice(_NICE)
-    with InspectingClient(options.collector, asgi.read_token(options.token_file)) as collector:
+    with InspectingClient(options.collector, asgi.await_token(options.token_file)) as collector:
         try:
             said = sentences(inspect(collector, MlflowRegistry(options.registry), options.model, time.time()))
         except NothingToInspectError as nothing:
