@@ -130,9 +130,7 @@ def judging(monkeypatch, tmp_path, answers):
     monkeypatch.setattr(time, "sleep", lambda _: None)
     monkeypatch.setattr(process.os, "nice", lambda _: None)
     client = httpx.Client
-    monkeypatch.setattr(
-        process.httpx, "Client", lambda **options: client(transport=httpx.MockTransport(collector), **options)
-    )
+    monkeypatch.setattr(httpx, "Client", lambda **options: client(transport=httpx.MockTransport(collector), **options))
     with pytest.raises(AllJudgedError):
         process.main(["--collector", "http://collector", "--token-file", str(tmp_path / "token")])
     return posted

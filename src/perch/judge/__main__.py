@@ -12,23 +12,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import httpx
-import msgspec
-
 from perch import asgi
+from perch.adapters.events.inspecting import InspectingClient
 from perch.adapters.registry.mlflow import MlflowRegistry
-from perch.errors import PerchError, told_in_a_sentence
+from perch.errors import PerchError, PlatformError, told_in_a_sentence
 from perch.signals.judging import STRETCH_S, Judged, Window
 
 if TYPE_CHECKING:
     from perch.judge.comparison import Compared
 
-_TIMEOUT_S: Final = 10.0
 _NICE: Final = 10  # no request waits for it
 
 _log = logging.getLogger(__name__)
-
-_window = msgspec.json.Decoder(Window | None)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -41,8 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.nice(_NICE)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    headers = {"authorization": f"Bearer {asgi.await_token(options.token_file)}"}
-    with httpx.Client(base_url=options.collector, headers=headers, timeout=_TIMEOUT_S, trust_env=False) as client:
+    with InspectingClient(options.collector, asgi.await_token(options.token_file)) as client:
         reports = _Reports(options.registry, options.model) if options.registry else None
         while True:
             if not _judge_next(client, reports):
@@ -67,15 +61,15 @@ class _Reports:
             _log.warning("The report of this window is not kept. %s", error)
 
 
-def _judge_next(client: httpx.Client, reports: _Reports | None) -> bool:
+def _judge_next(client: InspectingClient, reports: _Reports | None) -> bool:
     """Judge a window, if there is one; returns whether there was."""
     try:
-        window = _window.decode(client.get("/v1/window").raise_for_status().content)
+        window = client.window()
         if window is None:
             return False
         compared = _compared(window)
-        client.post("/v1/judgements", content=msgspec.json.encode(compared.judged)).raise_for_status()
-    except (httpx.HTTPError, msgspec.MsgspecError) as error:
+        client.judge(compared.judged)
+    except PlatformError as error:
         _log.warning("The collector gives or takes nothing, and is asked again: %s", error)
         return False
     _log.info("p = %.3g: %s.", compared.judged.p_value, compared.judged.finding or "nothing to tell apart")
