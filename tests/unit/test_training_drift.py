@@ -83,7 +83,27 @@ def test_a_column_that_follows_the_clock_is_not_compared_for_no_hour_is_like_a_d
     kept, natural = of_training()
     assert natural["hour"] > 1
     assert "hour" not in {one.column for one in compared(asked(2), kept, natural).columns}
-    assert "hour" in {one.column for one in compared(asked(2), kept, {}).columns}
+    assert "hour" in {one.column for one in compared(asked(2), kept, {**natural, "hour": 0.1}).columns}
+
+
+def test_a_column_that_the_version_does_not_read_is_not_compared_for_nobody_noted_how_much_it_moves():
+    kept, natural = of_training()
+    del natural["price"]
+    columns = {one.column for one in compared(asked(2, price=lambda v: 0.0), kept, natural).columns}
+    assert "price" not in columns
+    assert "ad_age_days" in columns
+
+
+def test_one_row_far_outside_of_training_moves_no_distance():
+    kept, natural = of_training()
+    rows = asked(3, 1_000)
+
+    def distance(rows):
+        (one,) = (one for one in compared(rows, kept, natural).columns if one.column == "ad_age_days")
+        return one.distance
+
+    extreme = [{**rows[0], "ad_age_days": 1e6}, *rows[1:]]
+    assert distance(extreme) == pytest.approx(distance(rows), abs=0.01)
 
 
 def test_a_column_may_differ_by_as_much_as_parts_of_training_do():

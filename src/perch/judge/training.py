@@ -11,8 +11,13 @@ bins without zeros and ends at 0.83, and a threshold for each column by what is 
   the sample is Kish's effective one, `n^2 / sum(n_u^2)` with `n_u` requests of user `u`: as if they were all the same
   (Kish, *Survey Sampling*, 1965).
 
-Squares of distances add up. With this no column of a stationary stream drifts in 999 of 1,000 inspections. A column
-that follows the clock, as the hour of the day, is not compared at all: no hour of it is like a day.
+Squares of distances add up. With this no column of a stationary stream drifts in 999 of 1,000 inspections. Not compared
+are a column that follows the clock, as the hour of the day, for no hour of it is like a day; and one that the version
+does not read, of which training did not note how much it moves.
+
+**Numbers within training's range.** Evidently puts them into bins of one width between the least and the largest of
+both sides, so one extreme row would move all edges, and distances with them. What lies beyond training's range counts
+at its ends.
 """
 
 import os
@@ -64,7 +69,7 @@ def drift(
         rows: As the model was given them.
         users: Whose each row is; who is not known is taken for somebody else each time.
         reference: Columns of training, missing values as null; columns that only one side has are not compared.
-        natural: PSI by which a part of training differs from all of it, by column; 0 where it is not known.
+        natural: PSI by which a part of training differs from all of it, by column that the version reads.
 
     Raises:
         PlatformError: Evidently fails.
@@ -72,7 +77,7 @@ def drift(
     compared = [
         name
         for name in map(str, reference)
-        if any(name in row for row in rows) and natural.get(name, 0.0) <= _FOLLOWS_THE_CLOCK
+        if any(name in row for row in rows) and natural.get(name, np.inf) <= _FOLLOWS_THE_CLOCK
     ]
     training, current = _both(reference[compared], rows)
     if len(rows) < FEWEST_ROWS or training.empty:
@@ -80,7 +85,7 @@ def drift(
     alarm, whose = FALSE_ALARMS / training.shape[1], pd.Series(np.array(users, dtype=object))
     thresholds = {
         name: _threshold(
-            training[name].dropna(), current[name].dropna(), natural.get(name.removesuffix(MISSING), 0.0), alarm, whose
+            training[name].dropna(), current[name].dropna(), natural[name.removesuffix(MISSING)], alarm, whose
         )
         for name in map(str, training)
     }
@@ -105,9 +110,10 @@ def _both(reference: pd.DataFrame, rows: Sequence[Row]) -> tuple[pd.DataFrame, p
 
 
 def _values(values: Sequence[float | str | None], was: pd.Series) -> pd.Series:
-    """As the reference has them: numbers, or the names that it has and one for all others."""
+    """As the reference has them: numbers within its range, or the names that it has and one for all others."""
     if pd.api.types.is_numeric_dtype(was.dtype):
-        return pd.Series([value if isinstance(value, float) else np.nan for value in values], dtype=np.float64)
+        numbers = pd.Series([value if isinstance(value, float) else np.nan for value in values], dtype=np.float64)
+        return numbers.clip(was.min(), was.max())
     known = set(was.dropna())
     named = (value if value in known else OTHER for value in values)
     return pd.Series([one if value else None for one, value in zip(named, values, strict=True)], dtype=object)
