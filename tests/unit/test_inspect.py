@@ -166,7 +166,7 @@ def test_an_evidently_that_fails_and_a_registry_that_keeps_no_report_lose_no_fig
 
 def test_without_a_champion_or_requests_there_is_nothing_to_inspect_and_nothing_is_kept(registry):
     collector = Collector([])
-    with pytest.raises(PlatformError, match=r"No request of version 1 has its inputs kept.*featuresShare"):
+    with pytest.raises(PlatformError, match=r"Of version 1 no request with its inputs is there.*featuresShare"):
         inspect(collector, registry, "ads", NOW_S)
     registry.withdraw("ads", Role.CHAMPION)
     with pytest.raises(PlatformError, match="ads has no champion"):
@@ -224,7 +224,7 @@ def test_the_job_waits_for_the_token_that_the_collector_makes(registry, monkeypa
     monkeypatch.setattr("time.sleep", lambda _: (tmp_path / "token").write_text("judge"))
     options = ["--collector", "http://c", "--token-file", str(tmp_path / "token"), "--registry", "r", "--model", "ads"]
     inspect_job.main(options)
-    assert "No request of version 1" in capsys.readouterr().out
+    assert "Of version 1 no request" in capsys.readouterr().out
 
 
 def test_a_service_that_nobody_asks_is_no_failure_of_the_job(registry, monkeypatch, capsys, tmp_path):
@@ -234,4 +234,4 @@ def test_a_service_that_nobody_asks_is_no_failure_of_the_job(registry, monkeypat
     (tmp_path / "token").write_text("judge")
     options = ["--collector", "http://c", "--token-file", str(tmp_path / "token"), "--registry", "r", "--model", "ads"]
     inspect_job.main(options)
-    assert "No request of version 1 has its inputs kept" in capsys.readouterr().out
+    assert "Of version 1 no request with its inputs" in capsys.readouterr().out
