@@ -17,6 +17,7 @@ from perch.freshness.remembered import Remembered
 from perch.local.control import control_app
 from perch.rollout.meters import Meters
 from perch.settings import ModelService, to_yaml
+from perch.settings.schema import Events
 from service_world import World, registered
 
 TOKEN = "a-token"
@@ -118,6 +119,7 @@ def test_a_malformed_release_is_refused(ask, world, body):
         (declaration(version=99), 6, "no version 99"),
         (declaration(version=2, model="other"), 3, "spec.model changed"),
         (declaration(version=2, attribution_window_s=1.0), 3, "spec.attributionWindowS changed"),
+        (declaration(version=2, events=Events(featuresShare=0.2)), 3, "spec.events changed"),
     ],
 )
 def test_what_cannot_be_released_is_refused_by_its_class(ask, world, text, exit_code, says):

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 import msgspec
+from pydantic.alias_generators import to_camel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -135,8 +136,8 @@ async def _wish(request: Request, running: ModelService) -> tuple[Spec, bool]:
 
 def _check_fixed(running: ModelService, wanted: ModelService) -> None:
     """Refuse a declaration that was edited where a running platform cannot follow; ignoring it would be worse."""
-    keys = {"model": "model", "baseline": "baseline", "slo": "slo", "attribution_window_s": "attributionWindowS"}
-    changed = [f"spec.{name}" for key, name in keys.items() if getattr(running.spec, key) != getattr(wanted.spec, key)]
+    keys = ("model", "baseline", "slo", "attribution_window_s", "events")
+    changed = [f"spec.{to_camel(key)}" for key in keys if getattr(running.spec, key) != getattr(wanted.spec, key)]
     if changed:
         raise DeclarationError(
             f"The declaration is not the one that the platform was started with: {', '.join(changed)} changed. Only "
