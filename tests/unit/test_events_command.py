@@ -129,6 +129,13 @@ def test_an_export_of_nothing_is_a_sentence_and_leaves_no_file(perch, collector,
     assert not list(tmp_path.glob("*log.parquet*"))
 
 
+@pytest.mark.parametrize("user", ["", " "])
+def test_nobody_has_an_empty_id_and_no_collector_is_asked(perch, user):
+    code, said = perch("events", "forget", user)
+    assert code == 2
+    assert "The user's id is empty" in said
+
+
 def test_a_user_is_forgotten_and_the_exports_are_named(perch, store, collector, tmp_path):
     store.add_predictions([shown(i) for i in range(6)])
     store.keep_attributes([Attribute("user 1", "age", "71")])

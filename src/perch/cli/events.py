@@ -45,6 +45,12 @@ def export(
 @targeted
 def forget(target: Target, user: Annotated[str, typer.Argument(help="The user's id, as requests have it.")]) -> None:
     """Delete all that is kept of a user. What was counted stays counted; exports are named, and are yours to delete."""
+    from perch.errors import UsageError
+
+    if not user.strip():
+        raise UsageError(
+            "The user's id is empty, and nobody has that. Write it as requests do: perch events forget USER."
+        )
     with target.events() as client:
         gone = client.forget(user)
     console.print(
