@@ -72,7 +72,7 @@ def test_it_is_said_which_requests_of_each_arm_were_looked_at(told):
 
 
 def test_where_all_are_treated_alike_that_is_said(told):
-    assert "are proven, within what the" in told(day(group("a"), group("b"), group(None)))
+    assert "are proven, which is within the 25% that the gate allows." in told(day(group("a"), group("b"), group(None)))
 
 
 def test_groups_that_were_put_together_are_called_others(told):

@@ -96,7 +96,7 @@ def _sentence(told: Sequence[Told], limits: Mapping[str, float]) -> str:
         return f"No gap can be told: no attribute has two groups of which one has {LEAST_CLICKS} clicks."
     name = max(worst, key=lambda one: worst[one].gaps[one].proven / limits[one])
     gap, limit = worst[name].gaps[name], limits[name]
-    verdict = "more than" if gap.proven > limit else "within what"
+    verdict = "more than" if gap.proven > limit else "which is within"
     return (
         f"The {name} of {worst[name].group.attribute} {_group(worst[name])} with the {_version(worst[name].group)}, is "
         f"{gap.estimate:+.0%} off that of all; {gap.proven:.0%} are proven, {verdict} the {limit:.0%} that the gate"
