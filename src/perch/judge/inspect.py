@@ -84,9 +84,9 @@ def inspect(
     sample = collector.sample(champion.version, now_s - WINDOW_S, now_s)
     if not sample:
         raise NothingToInspectError(
-            f"Of version {champion.version} no request with its inputs is there from the last hour. spec.events.featuresShare"
-            " is the share of the requests that have them; spec.events.retentionDays says when they go, by default after"
-            " two attribution windows."
+            f"Of version {champion.version} no request with its inputs is there from the last hour. "
+            "spec.events.featuresShare is the share of the requests that have them; spec.events.retentionDays says "
+            "when they go, by default after two attribution windows."
         )
     with TemporaryDirectory() as folder:
         package = registry.fetch(model, champion.version, Path(folder))
