@@ -75,6 +75,15 @@ def test_help_imports_nothing_heavy():
     assert ended.stderr.strip() == "set()"
 
 
+def test_a_table_that_no_terminal_shows_is_not_cut():
+    program = (
+        "from rich.table import Table; from perch.cli.options import console\n"
+        "console.print(Table(*(f'column {number}' for number in range(100))))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert all(f"column {number}" in ended.stdout for number in range(100))
+
+
 @pytest.mark.parametrize("arguments", [["fly"], ["up", "--height", "3"], ["rollout", "start", "--version", "two"]])
 def test_what_no_verb_understands_is_a_usage_error(perch, arguments):
     code, said = perch(*arguments)

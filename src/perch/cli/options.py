@@ -1,5 +1,6 @@
 """What several commands take, and where they speak."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,10 @@ Folder = Annotated[
     ),
 ]
 
-console = Console(soft_wrap=True)  # commands to copy stay in one piece
+_WIDE = 10_000
+"""Columns that are enough for any table, where no terminal has an end of the line."""
+
+console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)  # commands to copy stay in one piece
 
 
 def declared(path: Path) -> ModelService:
