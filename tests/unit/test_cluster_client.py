@@ -10,14 +10,17 @@ import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from core_market import Version
 from perch import errors
 from perch.adapters.registry.memory import MemoryRegistry
+from perch.cli.rollout import tell_status
 from perch.core.codec import loads
 from perch.core.types import Weights
+from perch.drift.remembered import Remembered
 from perch.operator import client, reach
 from perch.operator.reporting import told
 from perch.rollout import running as running_module
@@ -177,6 +180,13 @@ def test_a_rollout_is_told_as_on_one_machine(cluster, perch, underway):
     assert lines[2].split() == ["canary", "version", "2", "1.0", "%", "ads-v2"]
     assert lines[3].startswith("v2-1: ramp, evidence ")
     assert lines[4] == underway.attempt.sentence
+
+
+def test_a_status_names_the_collector_that_can_be_reached_from_here(capsys):
+    told = {"name": "ads", "route": "http://h:1", "arms": {}, "rollout": "", "sentence": ""}
+    target = SimpleNamespace(status=lambda: told | {"collector": "http://h:2"}, drift=Remembered)
+    tell_status(target, watch=False)
+    assert ["collector", "http://h:2"] in [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
 def test_watching_ends_with_the_rollout(cluster, perch, home):

@@ -130,6 +130,8 @@ def _tell(told: dict[str, Any]) -> None:
     for arm, version in told["arms"].items():
         share, address = 100 * told["weights"][arm], told["versions"].get(str(version), "not running")
         console.print(f"  {arm:<8} version {version:<4} {share:5.1f} %  {address}", highlight=False)
+    if collector := told.get("collector"):
+        console.print(f"  collector  {collector}", highlight=False)
     if told["rollout"]:
         paused = ", paused" if told["paused"] else ""
         console.print(
