@@ -133,6 +133,17 @@ def test_a_constant_input_is_named_within_two_windows_and_asks_for_no_training(s
     assert not site.heard
 
 
+def test_one_window_beyond_the_limit_is_told_and_a_second_one_decides(site):
+    site.windows(3)
+    site.windows(1, broken=("site", "constant"))
+    sentence = site.watch.remembered.sentence
+    assert sentence.startswith("Beyond the limit in one window: site")
+    assert sentence.endswith("A second one in a row decides whether it drifts.")
+    assert not site.said
+    site.windows(1)
+    assert site.watch.remembered.sentence == "Inputs, scores and what follows from them are as they were."
+
+
 def test_an_input_that_moved_asks_for_a_training_until_it_is_back(site):
     site.windows(2, broken=("device", "moved"))
     (alert,) = site.heard

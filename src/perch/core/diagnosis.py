@@ -42,13 +42,16 @@ class Diagnosis:
     sentence: str
 
 
-def diagnose(findings: Sequence[Finding], score: Reading | None, change: Change | None) -> Diagnosis:
+def diagnose(
+    findings: Sequence[Finding], score: Reading | None, change: Change | None, suspected: Sequence[str] = ()
+) -> Diagnosis:
     """Say what moved.
 
     Args:
         findings: Inputs of the champion that drift against training, and what they add.
         score: Its scores, where they drift.
         change: In what follows from them, where there is one.
+        suspected: What is beyond its limit in one window, which does not make a drift yet.
     """
     outcomes = "" if change is None else f" {change.sentence}"
     inputs = [finding for finding in findings if finding.kind is not Kind.ATTRIBUTION]
@@ -60,6 +63,11 @@ def diagnose(findings: Sequence[Finding], score: Reading | None, change: Change 
     if score is not None:
         told = f"Their PSI is {score.psi:.2f}, and {score.limit:.2f} is tolerated."
         return Diagnosis(Cause.SCORES, f"Scores moved, and no input by itself did. {told}{outcomes}")
+    if suspected:
+        told = (
+            f"Beyond the limit in one window: {', '.join(suspected)}. A second one in a row decides whether it drifts."
+        )
+        return Diagnosis(Cause.NOTHING, f"{told}{outcomes}")
     if change is None:
         return Diagnosis(Cause.NOTHING, "Inputs, scores and what follows from them are as they were.")
     cause, name = _OUTCOMES[change.is_concept]

@@ -257,6 +257,18 @@ def findings(state: State) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda finding: finding.since_s))
 
 
+def suspected(state: State) -> tuple[str, ...]:
+    """What the champion has beyond its limit in one window, against training; a second in a row makes it a drift."""
+    read = [r for r in state.readings.values() if r.against == "training" and _is_suspected(r)]
+    named = ("the scores" if r.feature == SCORE else " with ".join(filter(None, _both(r))) for r in read)
+    added = (f"what {feature} adds" for feature, r in state.attributions.items() if _is_suspected(r))
+    return (*named, *added)
+
+
+def _is_suspected(reading: Reading | AttributionReading) -> bool:
+    return reading.since_s is not None and not reading.drifts
+
+
 def score_drift(state: State) -> Reading | None:
     """The champion's scores, when they drift against those of its training."""
     reading = state.readings.get(f"training {SCORE}")

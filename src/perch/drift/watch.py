@@ -13,7 +13,7 @@ from perch.adapters.metrics.port import InputSource
 from perch.adapters.store.port import Store
 from perch.core.diagnosis import diagnose
 from perch.core.freshness_types import Alert
-from perch.core.inputs import Finding, State, Window, findings, judged, score_drift
+from perch.core.inputs import Finding, State, Window, findings, judged, score_drift, suspected
 from perch.core.movement import Kind
 from perch.core.recalibration import Change
 from perch.drift.counting import Counting
@@ -110,7 +110,7 @@ class DriftWatch:
         state = await asyncio.to_thread(judged, self._remembered.state, window)
         now = findings(state)
         trained = [finding for finding in now if finding.against == "training"]
-        told = diagnose(trained, score_drift(state), self._outcomes())
+        told = diagnose(trained, score_drift(state), self._outcomes(), suspected(state))
         self._remembered = Remembered(state, told.sentence)
         self._tell(state)
         await self._store.save(self._remembered)
