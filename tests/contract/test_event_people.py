@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-from event_stores import database_with_roles, sql
+from event_stores import database_with_roles, new_database, sql
 from perch.adapters.events.parking import Parked
 from perch.adapters.events.people import ATTRIBUTES_KEPT_S, Attribute
 from perch.adapters.events.reading import PAGE, Span
@@ -177,6 +177,16 @@ def test_attributes_of_a_store_from_before_they_had_a_time_begin_theirs_when_it_
         day_s = 86_400.0
         assert users_with_attributes(store, clock, time.time() + ATTRIBUTES_KEPT_S - day_s) == {"u"}
         assert users_with_attributes(store, clock, time.time() + ATTRIBUTES_KEPT_S + day_s) == set()
+
+
+def test_a_superuser_goes_on_where_the_role_may_nothing_in_the_schema(postgresql_url):
+    database_with_roles(postgresql_url, "somebody")  # the role is the server's, and so is there for all databases
+    url = new_database(postgresql_url)
+    with EventStore(url, 100.0) as store:
+        store.keep_attributes([Attribute("u", "age", "30")])
+        before_attributes_had_a_time(store)
+    with EventStore(url, 100.0) as store:
+        assert store.forget("u").attributes == 1
 
 
 def test_in_postgresql_attributes_belong_to_a_role_of_their_own_where_there_is_one(postgresql_url):

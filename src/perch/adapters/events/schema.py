@@ -314,10 +314,17 @@ def _let_attributes_be_compared(connection: Connection) -> None:
 
 
 def take_attributes_role(connection: Connection) -> None:
-    """For the rest of the transaction be the role that the sensitive attributes belong to, where they do."""
-    if connection.dialect.name == "postgresql" and connection.scalar(_OWNS, {"role": ATTRIBUTES_ROLE}):
+    """For the rest of the transaction be the role that the sensitive attributes belong to, where they do.
+
+    A superuser may all that the role may, and in a schema in which nobody gave the role anything, more.
+    """
+    if connection.dialect.name == "postgresql" and connection.scalar(_NEEDS, {"role": ATTRIBUTES_ROLE}):
         connection.exec_driver_sql(f"SET LOCAL ROLE {ATTRIBUTES_ROLE}")
 
 
 _MAY_TAKE = text("SELECT count(*) FROM pg_roles WHERE rolname = :role AND pg_has_role(current_user, oid, 'MEMBER')")
 _OWNS = text("SELECT count(*) FROM pg_tables WHERE tablename = 'attributes' AND tableowner = :role")
+_NEEDS = text("""
+SELECT count(*) FROM pg_tables
+WHERE tablename = 'attributes' AND tableowner = :role AND current_setting('is_superuser') = 'off'
+""")
