@@ -18,7 +18,7 @@ export DO_NOT_TRACK := 1
 pytest = $(RUN)/pytest -q $(1) $(2) || $(RUN)/pytest -q --last-failed --last-failed-no-failures none $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train canary market loadtest break up down status test test-quick test-cluster lint types layers format bench-collector bench-decisions bench-drift bench-engine bench-freshness bench-imbalance bench-operator bench-training images cluster-up cluster-down doctor footprint render lock clean
+.PHONY: help install demo train canary market loadtest break up down status test test-live test-cluster lint types layers format bench-collector bench-decisions bench-drift bench-engine bench-freshness bench-imbalance bench-operator bench-training images cluster-up cluster-down doctor footprint render lock clean
 
 help:  ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*##' '{printf "  \033[36m%-16s\033[0m%s\n", $$1, $$2}'
@@ -63,13 +63,12 @@ down: install  ## Stop the local platform and everything it started
 status: install  ## Say where the service and its rollout stand
 	$(RUN)/perch status $(ON)
 
-test: lint types layers  ## All tests that need no cluster
+test: lint types layers  ## Style, types, layers, and 4,600 tests (eight minutes)
 	$(call pytest,-n 2 --dist worksteal,-m "not e2e and not cluster")
+
+test-live: install  ## Whole platforms under traffic, and the demonstration (a quarter of an hour)
 	$(call pytest,-n 2 --dist loadfile,-m e2e --ignore tests/e2e/test_demo.py)
 	$(call pytest,,-m e2e tests/e2e/test_demo.py)
-
-test-quick: install  ## The tests that start no real processes
-	$(RUN)/pytest -n 2 --dist worksteal -m "not e2e and not cluster" -q
 
 test-cluster: install  ## The tests that need a cluster: PERCH_TEST_KUBECONFIG names it
 	$(RUN)/pytest -q -m cluster tests/cluster
